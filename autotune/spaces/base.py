@@ -1,0 +1,93 @@
+"""What a config and a space are. A new space is one new module plus one line in `autotune.spaces`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from cost_model import ConfigBatch
+
+JsonObject = dict[str, Any]
+
+
+class Config(Protocol):
+    """One point of a space: frozen, hashable, comparable by value."""
+
+    @property
+    def family(self) -> str:
+        """The kind of choice this is, where a space has several ("layout"; "tiled", "library ynn", ...)."""
+        ...
+
+    def to_json(self) -> JsonObject:
+        """A JSON object from which `Space.from_json` makes an equal config."""
+        ...
+
+
+def config_id(config: Config) -> str:
+    """A stable identity of a config: the same on every machine and in every version of Python.
+
+    Returns:
+        The first 16 hexadecimal digits of the SHA-256 of the config's canonical JSON.
+    """
+    text = json.dumps(config.to_json(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Space(Protocol):
+    """What may be changed about one program. Lazy: nothing here grows with the number of points."""
+
+    @property
+    def kind(self) -> str:
+        """"layout" or "tile": a part of the database key."""
+        ...
+
+    @property
+    def default(self) -> Config:
+        """The config that changes nothing."""
+        ...
+
+    @property
+    def references(self) -> Mapping[str, Config]:
+        """Further configs that every result is compared with, by label (may be empty)."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The number of points (exact, often astronomically large)."""
+        ...
+
+    def sample(self, rng: np.random.Generator) -> Config:
+        """A random point; how far from the default is itself random."""
+        ...
+
+    def mutate(self, config: Config, rng: np.random.Generator) -> Config:
+        """A neighbour of `config`."""
+        ...
+
+    def crossover(self, first: Config, second: Config, rng: np.random.Generator) -> Config:
+        """A mixture of two configs."""
+        ...
+
+    def enumerate(self) -> Iterator[Config]:
+        """Every point, in a fixed order; lazy, so only a small space should be exhausted."""
+        ...
+
+    def contains(self, config: Config) -> bool:
+        """Whether the config belongs to this space and meets its constraints."""
+        ...
+
+    def encode(self, configs: Sequence[Config]) -> ConfigBatch:
+        """The configs as the arrays that cost models read."""
+        ...
+
+    def from_json(self, value: JsonObject) -> Config:
+        """The inverse of `Config.to_json`.
+
+        Raises:
+            SpaceError: the object is not a config of this space.
+        """
+        ...

@@ -1,0 +1,108 @@
+"""The measurement protocol: interleaved passes in random order, the minimum of minima, the spread kept.
+
+Shared by every target that owns a clock. Means are useless on a machine with neighbours, and so is timing one program
+after the other: all runners of a rotation are timed in every pass, in a new random order each time. Why these numbers:
+`shared/design/xla_cpu.md`, section 1 (4 identical copies of a program differ by 2.5 to 4.2 %).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Runner = Callable[[], object]
+"""Runs a program once and returns when its outputs are ready."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        passes: interleaved passes over all runners.
+        pass_seconds: time that one runner may use in one pass, while at least `minimum_runs` are made.
+        minimum_runs: runs of one runner in a pass, unless they would take longer than `pass_seconds_at_most`.
+        pass_seconds_at_most: bound for slow programs: fewer than `minimum_runs`, but at least one run.
+        default_copies: separately loaded copies of the default in the rotation.
+    """
+
+    passes: int
+    pass_seconds: float
+    minimum_runs: int
+    pass_seconds_at_most: float
+    default_copies: int
+
+    def runs(self, run_seconds: float) -> int:
+        """How often a program of this duration runs in one pass."""
+        wanted = max(self.minimum_runs, int(self.pass_seconds / max(run_seconds, 1e-9)))
+        affordable = max(1, int(self.pass_seconds_at_most / max(run_seconds, 1e-9)))
+        return min(wanted, affordable, 200)
+
+
+SEARCH = Effort(passes=4, pass_seconds=0.025, minimum_runs=6, pass_seconds_at_most=1.5, default_copies=2)
+CONFIRM = Effort(passes=10, pass_seconds=0.040, minimum_runs=8, pass_seconds_at_most=3.0, default_copies=4)
+
+
+@dataclass(frozen=True)
+class PassTimes:
+    """What one runner took.
+
+    Attributes:
+        minima: the fastest run of each pass, float64[passes], seconds.
+        runs: runs in all passes together.
+    """
+
+    minima: tuple[float, ...]
+    runs: int
+
+    @property
+    def seconds(self) -> float:
+        """The minimum of the minima."""
+        return min(self.minima)
+
+    @property
+    def spread(self) -> float:
+        """Largest over smallest per-pass minimum, minus one."""
+        return max(self.minima) / min(self.minima) - 1.0
+
+
+def time_rotation(
+    runners: Sequence[Runner],
+    effort: Effort,
+    *,
+    seed: int,
+    clock: Clock = time.perf_counter,
+) -> list[PassTimes]:
+    """Time several programs against each other.
+
+    Args:
+        runners: the programs, each already run once (so that nothing is compiled or paged in here).
+        effort: how long to measure.
+        seed: seed of the random orders.
+        clock: seconds, monotonic.
+
+    Returns:
+        One `PassTimes` per runner, in the given order.
+    """
+    rng = np.random.default_rng(seed)
+    run_seconds = [_time_once(runner, clock) for runner in runners]
+    runs = [effort.runs(seconds) for seconds in run_seconds]
+    minima: list[list[float]] = [[] for _ in runners]
+    for _ in range(effort.passes):
+        for index in rng.permutation(len(runners)):
+            runner = runners[index]
+            if runs[index] > 1:
+                runner()  # the caches belong to the neighbour in the rotation
+            minima[index].append(min(_time_once(runner, clock) for _ in range(runs[index])))
+    return [PassTimes(tuple(values), count * effort.passes) for values, count in zip(minima, runs, strict=True)]
+
+
+def _time_once(runner: Runner, clock: Clock) -> float:
+    start = clock()
+    runner()
+    return clock() - start

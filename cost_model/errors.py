@@ -1,0 +1,23 @@
+"""Every error that `cost_model` raises on purpose. The message names what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class CostModelError(Exception):
+    """Root of all errors raised by cost_model."""
+
+
+class GraphError(CostModelError, ValueError):
+    """An array of a graph or of a batch of configs has the wrong shape, type or content."""
+
+
+class DeviceError(CostModelError, ValueError):
+    """A device description holds an impossible figure, or no device of that name is known."""
+
+
+class CheckpointError(CostModelError):
+    """A cost model could not be loaded."""
+
+
+class UnknownModelError(CheckpointError, LookupError):
+    """There is no cost model of that name, nor a checkpoint at that path."""
