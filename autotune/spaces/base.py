@@ -42,7 +42,7 @@ class Space(Protocol):
 
     @property
     def kind(self) -> str:
-        """"layout" or "tile": a part of the database key."""
+        """Either "layout" or "tile": a part of the database key."""
         ...
 
     @property
@@ -82,6 +82,10 @@ class Space(Protocol):
 
     def encode(self, configs: Sequence[Config]) -> ConfigBatch:
         """The configs as the arrays that cost models read."""
+        ...
+
+    def explain(self, config: Config) -> list[JsonObject]:
+        """What the config decides, one object per decision, with names that people know."""
         ...
 
     def from_json(self, value: JsonObject) -> Config:

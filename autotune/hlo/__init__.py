@@ -1,0 +1,1 @@
+"""HLO: reading programs, seeing them as graphs, rewriting them."""

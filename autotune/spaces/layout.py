@@ -1,0 +1,297 @@
+"""The layout space: an order of dimensions for the tensors of convolutions, dots and reshapes, or the compiler's choice.
+
+The nodes are those of the module just before layout assignment, the encoding is that of TpuGraphs (six columns for
+each of output, first input and second input, minor to major, -1 for "the compiler decides").
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from autotune.errors import SpaceError
+from autotune.hlo.rewrite import FIRST_INPUT, OUTPUT, SECOND_INPUT, Order, instructions
+from autotune.spaces.base import Config, JsonObject
+from cost_model import LayoutConfigs
+from protos import hlo_pb2, xla_data_pb2
+
+CONFIGURABLE_OPCODES = ("convolution", "dot", "reshape")
+TENSOR_NAMES = {OUTPUT: "output", FIRST_INPUT: "first input", SECOND_INPUT: "second input"}
+MAXIMUM_RANK = 6
+"""Dimensions that the encoding has room for."""
+
+_DENSITIES = (0.03, 0.1, 0.25, 0.5, 0.8, 1.0)
+"""Shares of the tensors that a sample decides, from near the default outward."""
+
+_UNUSUAL = (0.0, 0.0, 0.04, 0.2, 1.0)
+"""Chances that a decided tensor gets a random order rather than the row-major one. Naming the row-major order is not
+the same as leaving the choice to the compiler: a constraint is a barrier to fusion and to folding of transposes."""
+
+
+@dataclass(frozen=True)
+class LayoutTensor:
+    """One tensor whose order can be chosen.
+
+    Attributes:
+        node: node id of the instruction in its module.
+        tensor: OUTPUT, FIRST_INPUT or SECOND_INPUT.
+        instruction: its name, for people.
+        opcode: of the instruction.
+        dimensions: of the tensor.
+    """
+
+    node: int
+    tensor: int
+    instruction: str
+    opcode: str
+    dimensions: tuple[int, ...]
+
+    @cached_property
+    def free_dimensions(self) -> tuple[int, ...]:
+        """Dimensions larger than one, minor to major: only their order changes what lies in memory."""
+        rank = len(self.dimensions)
+        return tuple(d for d in reversed(range(rank)) if self.dimensions[d] > 1)
+
+    @cached_property
+    def row_major(self) -> Order:
+        """The order that XLA:CPU and most programs use."""
+        return tuple(reversed(range(len(self.dimensions))))
+
+    @property
+    def orders(self) -> int:
+        """How many orders there are."""
+        return math.factorial(len(self.free_dimensions))
+
+    def complete(self, free_order: Sequence[int]) -> Order:
+        """A full order from one of the free dimensions: those of size one come last (most major)."""
+        if tuple(free_order) == self.free_dimensions:
+            return self.row_major
+        rest = [d for d in reversed(range(len(self.dimensions))) if self.dimensions[d] == 1]
+        return (*free_order, *rest)
+
+    def random_order(self, rng: np.random.Generator) -> Order:
+        """One of the orders, uniformly."""
+        return self.complete([int(d) for d in rng.permutation(self.free_dimensions)])
+
+    def is_order(self, order: Order) -> bool:
+        """Whether this is a permutation of the dimensions."""
+        return sorted(order) == list(range(len(self.dimensions)))
+
+
+@dataclass(frozen=True)
+class LayoutConfig:
+    """Orders for some tensors; the compiler decides all others.
+
+    Attributes:
+        orders: (node id, tensor, minor-to-major order), sorted; no tensor twice.
+    """
+
+    orders: tuple[tuple[int, int, Order], ...] = ()
+
+    @property
+    def family(self) -> str:
+        """Always "layout"."""
+        return "layout"
+
+    @classmethod
+    def of(cls, orders: Mapping[tuple[int, int], Order]) -> LayoutConfig:
+        """From a mapping (node id, tensor) -> order."""
+        return cls(tuple(sorted((node, tensor, tuple(order)) for (node, tensor), order in orders.items())))
+
+    def as_mapping(self) -> dict[tuple[int, int], Order]:
+        """(node id, tensor) -> order."""
+        return {(node, tensor): order for node, tensor, order in self.orders}
+
+    def to_json(self) -> JsonObject:
+        """{"layouts": [{"node": 3, "tensor": 0, "minor_to_major": [0, 1]}, ...]}."""
+        return {
+            "layouts": [
+                {"node": node, "tensor": tensor, "minor_to_major": list(order)} for node, tensor, order in self.orders
+            ]
+        }
+
+
+class LayoutSpace:
+    """All layout configs of one module.
+
+    Args:
+        module: the module just before layout assignment.
+
+    Raises:
+        SpaceError: no tensor of the module has a choice.
+    """
+
+    kind = "layout"
+
+    def __init__(self, module: hlo_pb2.HloModuleProto) -> None:
+        self.node_ids, self.tensors = _find_tensors(module)
+        if not self.tensors:
+            raise SpaceError(
+                f"program {module.name!r} has no layout choice: no convolution, dot or reshape has a tensor with two or "
+                "more dimensions larger than 1"
+            )
+        self._by_key = {(tensor.node, tensor.tensor): tensor for tensor in self.tensors}
+        self._row_of_node = {node: row for row, node in enumerate(self.node_ids)}
+        self._by_node: dict[int, list[LayoutTensor]] = {}
+        for tensor in self.tensors:
+            self._by_node.setdefault(tensor.node, []).append(tensor)
+
+    @property
+    def default(self) -> LayoutConfig:
+        """The compiler decides everything."""
+        return LayoutConfig()
+
+    @property
+    def references(self) -> Mapping[str, Config]:
+        """None: the default is all there is to compare with."""
+        return {}
+
+    @property
+    def size(self) -> int:
+        """Product over the tensors of the number of orders plus one for "the compiler decides"."""
+        return math.prod(tensor.orders + 1 for tensor in self.tensors)
+
+    def sample(self, rng: np.random.Generator) -> LayoutConfig:
+        """Decide some tensors (whole nodes half of the time), usually in row-major order, sometimes in any."""
+        density = rng.choice(_DENSITIES)
+        unusual = rng.choice(_UNUSUAL)
+        if rng.random() < 0.5:
+            nodes = [node for node in self._by_node if rng.random() < density]
+            chosen = [tensor for node in nodes for tensor in self._by_node[node]]
+        else:
+            chosen = [tensor for tensor in self.tensors if rng.random() < density]
+        if not chosen:
+            chosen = [self._any_tensor(rng)]
+        return LayoutConfig.of({(t.node, t.tensor): _draw(t, unusual, rng) for t in chosen})
+
+    def mutate(self, config: Config, rng: np.random.Generator) -> LayoutConfig:
+        """Change one to three tensors, or all tensors of one node."""
+        orders = self._own(config).as_mapping()
+        if rng.random() < 0.4:
+            node = list(self._by_node)[rng.integers(len(self._by_node))]
+            changed = self._by_node[node]
+            free = rng.random() < 0.5 and any((t.node, t.tensor) in orders for t in changed)
+        else:
+            changed = [self._any_tensor(rng) for _ in range(rng.integers(1, 4))]
+            free = False
+        for tensor in changed:
+            key = (tensor.node, tensor.tensor)
+            if free or (key in orders and rng.random() < 0.5):
+                orders.pop(key, None)
+            else:
+                orders[key] = _draw(tensor, 0.3, rng)
+        return LayoutConfig.of(orders)
+
+    def crossover(self, first: Config, second: Config, rng: np.random.Generator) -> LayoutConfig:
+        """Each node from one of the two parents."""
+        parents = (self._own(first).as_mapping(), self._own(second).as_mapping())
+        orders: dict[tuple[int, int], Order] = {}
+        for tensors in self._by_node.values():
+            parent = parents[rng.integers(2)]
+            orders.update({k: parent[k] for t in tensors if (k := (t.node, t.tensor)) in parent})
+        return LayoutConfig.of(orders)
+
+    def enumerate(self) -> Iterator[LayoutConfig]:
+        """Every config, the default first."""
+        choices: list[list[Order | None]] = [
+            [None, *(tensor.complete(order) for order in itertools.permutations(tensor.free_dimensions))]
+            for tensor in self.tensors
+        ]
+        for orders in itertools.product(*choices):
+            yield LayoutConfig.of(
+                {
+                    (tensor.node, tensor.tensor): order
+                    for tensor, order in zip(self.tensors, orders, strict=True)
+                    if order is not None
+                }
+            )
+
+    def contains(self, config: Config) -> bool:
+        """Whether every decided tensor is one of this space and its order is a permutation."""
+        if not isinstance(config, LayoutConfig):
+            return False
+        mapping = config.as_mapping()
+        return len(mapping) == len(config.orders) and all(
+            key in self._by_key and self._by_key[key].is_order(order) for key, order in mapping.items()
+        )
+
+    def encode(self, configs: Sequence[Config]) -> LayoutConfigs:
+        """TpuGraphs' layout features, float32[c, nc, 18]; a row per configurable node of the module."""
+        features = np.full((len(configs), len(self.node_ids), 3 * MAXIMUM_RANK), -1.0, np.float32)
+        for index, config in enumerate(configs):
+            for node, tensor, order in self._own(config).orders:
+                start = tensor * MAXIMUM_RANK
+                features[index, self._row_of_node[node], start : start + len(order)] = order
+        return LayoutConfigs(features)
+
+    def from_json(self, value: JsonObject) -> LayoutConfig:
+        """The inverse of `LayoutConfig.to_json`."""
+        try:
+            orders = {
+                (int(entry["node"]), int(entry["tensor"])): tuple(int(d) for d in entry["minor_to_major"])
+                for entry in value["layouts"]
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise SpaceError(f"not a layout config: {value!r} ({type(error).__name__}: {error})") from error
+        config = LayoutConfig.of(orders)
+        if not self.contains(config):
+            raise SpaceError(f"layout config {value!r} does not belong to this program")
+        return config
+
+    def explain(self, config: Config) -> list[JsonObject]:
+        """The decided tensors with the names of their instructions, for people."""
+        return [
+            {
+                "instruction": tensor.instruction,
+                "opcode": tensor.opcode,
+                "tensor": TENSOR_NAMES[tensor.tensor],
+                "dimensions": list(tensor.dimensions),
+                "minor_to_major": list(order),
+            }
+            for node, index, order in self._own(config).orders
+            for tensor in [self._by_key[node, index]]
+        ]
+
+    def _own(self, config: Config) -> LayoutConfig:
+        if not isinstance(config, LayoutConfig):
+            raise SpaceError(f"expected a layout config, found {config.to_json()!r}")
+        return config
+
+    def _any_tensor(self, rng: np.random.Generator) -> LayoutTensor:
+        return self.tensors[rng.integers(len(self.tensors))]
+
+
+def _draw(tensor: LayoutTensor, unusual: float, rng: np.random.Generator) -> Order:
+    return tensor.random_order(rng) if rng.random() < unusual else tensor.row_major
+
+
+def _find_tensors(module: hlo_pb2.HloModuleProto) -> tuple[list[int], list[LayoutTensor]]:
+    """Node ids of all configurable nodes, and those of their tensors that have a choice."""
+    node_ids: list[int] = []
+    tensors: list[LayoutTensor] = []
+    shapes = {instruction.id: instruction.shape for instruction in instructions(module)}
+    for node, instruction in enumerate(instructions(module)):
+        if instruction.opcode not in CONFIGURABLE_OPCODES:
+            continue
+        node_ids.append(node)
+        operands = [shapes[operand] for operand in instruction.operand_ids[:2]]
+        for tensor, shape in enumerate([instruction.shape, *operands]):
+            candidate = LayoutTensor(node, tensor, instruction.name, instruction.opcode, tuple(shape.dimensions))
+            if _has_choice(shape) and candidate.orders > 1:
+                tensors.append(candidate)
+    return node_ids, tensors
+
+
+def _has_choice(shape: xla_data_pb2.ShapeProto) -> bool:
+    """Whether the compiler would accept a constraint: an array of static shape whose order fits the encoding."""
+    return (
+        shape.element_type != xla_data_pb2.TUPLE
+        and len(shape.dimensions) <= MAXIMUM_RANK
+        and all(size > 0 for size in shape.dimensions)
+        and not any(shape.is_dynamic_dimension)
+    )

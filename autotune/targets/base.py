@@ -1,0 +1,117 @@
+"""What a target is: a compiler and maybe a device. A new target is one new module plus one line in `autotune.targets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+from autotune.evaluation import Evaluation, LabelKind
+from autotune.hlo.program import Program
+from autotune.spaces.base import Config, Space
+
+
+@dataclass(frozen=True)
+class TargetDescription:
+    """What the database needs to know of a target: evaluations are only ever reused for equal descriptions.
+
+    Attributes:
+        name: as given by the user, such as "cpu".
+        device_kind: hardware (and how much of it), such as "Intel(R) Xeon(R) Processor (6/143), 1 core".
+        compiler_version: such as "jaxlib 0.10.2".
+        label: whether its numbers are measured or estimated.
+        cost_model_device: name of the device description that the analytical cost model should use.
+    """
+
+    name: str
+    device_kind: str
+    compiler_version: str
+    label: LabelKind
+    cost_model_device: str
+
+
+@dataclass(frozen=True)
+class PreparedProgram:
+    """A program that a target has compiled once and is ready to vary.
+
+    Attributes:
+        program: as it was read.
+        module: just before layout assignment: what the node ids of layout configs refer to.
+        notes: what a user should know (entry layouts ignored, aliasing removed, ...).
+        details: facts of the default: compile seconds, run seconds, bytes, ...
+    """
+
+    program: Program
+    module: Program
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TunedProgram:
+    """A config applied: what to compile, and with which options.
+
+    Attributes:
+        module: serialized HloModuleProto, before the target's optimisation.
+        options: XLA flags by name, without dashes.
+        extra_options: entries of the XLA flag `xla_backend_extra_options`.
+    """
+
+    module: bytes
+    options: Mapping[str, str | int | bool] = field(default_factory=dict)
+    extra_options: Mapping[str, str] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """Compiles a program with a config and says what it costs. Knows nothing of strategies or cost models."""
+
+    @property
+    def description(self) -> TargetDescription:
+        """Which compiler and device this is."""
+        ...
+
+    def prepare(self, program: Program) -> PreparedProgram:
+        """Compile the default once.
+
+        Raises:
+            UnsupportedProgramError: this target cannot compile or run the program; says exactly why.
+        """
+        ...
+
+    def space(self, prepared: PreparedProgram, kind: str) -> Space:
+        """What can be changed about the program here.
+
+        Args:
+            prepared: from `prepare`.
+            kind: "layout", "tile" or "auto".
+
+        Raises:
+            SpaceError: there is no such choice for this program on this target.
+        """
+        ...
+
+    def evaluate(
+        self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
+    ) -> list[Evaluation]:
+        """Evaluate configs; those of one call are compared under the same conditions.
+
+        Whatever happens to a config (crash, hang, wrong result) is a `Failed` outcome, not an exception.
+
+        Args:
+            prepared: from `prepare`.
+            configs: of the space of this program.
+            purpose: "search", or "confirm" for a longer, fairer comparison of a few.
+        """
+        ...
+
+    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
+        """Apply a config without compiling it."""
+        ...
+
+    def close(self) -> None:
+        """End child processes and free the device."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...

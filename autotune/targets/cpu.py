@@ -1,0 +1,368 @@
+"""The target `cpu`: XLA:CPU of this host on one pinned core, measured."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from autotune.errors import SpaceError, ToolchainError, UnsupportedProgramError, WorkerError
+from autotune.evaluation import Evaluation, Failed, FailureReason, LabelKind, Measured
+from autotune.hlo.program import Program
+from autotune.hlo.rewrite import constrain_layouts, instructions
+from autotune.hlo.types import element_type_name
+from autotune.spaces.base import Config, Space
+from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.spaces.tile import TILED, GemmTileSpace, TileConfig, find_dot_kernel
+from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.cpu_worker import Limits, VariantReport
+from autotune.targets.inputs import describe_bytes, input_specs, total_bytes
+from autotune.targets.isolation import Worker, WorkerFailure, WorkerFailureReason
+from autotune.targets.outputs import NARROW_TOLERANCE, TOLERANCES
+from autotune.targets.timing import CONFIRM, SEARCH
+from protos import hlo_pb2
+
+DEFAULT_TIME_LIMIT = 600.0
+"""Seconds that the default may take to compile, and to run once."""
+
+_WORKER = "autotune.targets.cpu_worker:CpuWorker"
+_INPUT_SEED = 0
+_DEVICE_OPCODES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "send", "recv")
+
+
+class CpuTarget:
+    """Compiles with XLA:CPU and measures on one core of this host.
+
+    Args:
+        time_limit: seconds that one variant may take to compile, and to run for the first time; None: ten times what
+            the default took, at least 30.
+        memory_limit: bytes that the child process may have; None: nine tenths of what is available now.
+        worker: handler of the child process, for tests that inject faults.
+    """
+
+    def __init__(
+        self, *, time_limit: float | None = None, memory_limit: int | None = None, worker: str = _WORKER
+    ) -> None:
+        self._time_limit = time_limit
+        self._memory_limit = memory_limit or int(0.9 * _available_memory())
+        self._core = max(os.sched_getaffinity(0))
+        self._handler = worker
+        self._worker = self._new_worker()
+        self._loaded: tuple[str, int] | None = None  # what the current child holds: fingerprint, generation
+        self._rotations = 0
+
+    @property
+    def description(self) -> TargetDescription:
+        """This host's processor, one core of it."""
+        return TargetDescription(
+            name="cpu",
+            device_kind=f"{_processor()}, 1 core",
+            compiler_version=f"jaxlib {_jaxlib_version()}",
+            label=LabelKind.MEASURED,
+            cost_model_device="cpu",
+        )
+
+    def prepare(self, program: Program) -> PreparedProgram:
+        """Check that this host can run the program, and take the module just before layout assignment."""
+        check_supported(program.proto, program.name, self._memory_limit)
+        original, notes = _without_aliasing(program.proto)
+        plain = replace(program, module=original.SerializeToString(deterministic=True))
+        module = plain
+        with tempfile.TemporaryDirectory(prefix="autotune-dump-") as directory:
+            try:
+                dump = self._worker.call("prepare", plain.module, directory, time_limit=self._default_time_limit)
+            except WorkerFailure as failure:
+                raise _refusal(program, failure) from None
+        before_layouts = hlo_pb2.HloProto.FromString(dump).hlo_module
+        before_layouts.ClearField("input_output_alias")
+        module = replace(
+            program, module=before_layouts.SerializeToString(deterministic=True), source=f"{program.source}, before layouts"
+        )
+        prepared = PreparedProgram(plain, module, (*program.notes, *notes))
+        return replace(prepared, details=self._load(prepared))
+
+    def space(self, prepared: PreparedProgram, kind: str) -> Space:
+        """Layouts for any program; tiles for one kernel around one canonical dot. "auto" takes tiles where it can."""
+        if kind not in ("layout", "tile", "auto"):
+            raise SpaceError(f"space {kind!r}: expected layout, tile or auto")
+        if kind != "layout":
+            kernel = find_dot_kernel(prepared.module.proto)
+            if not isinstance(kernel, str):
+                return GemmTileSpace(kernel)
+            if kind == "tile":
+                raise SpaceError(f"no tile choice on this target for {prepared.program.name!r}: {kernel}")
+        return LayoutSpace(prepared.module.proto)
+
+    def evaluate(
+        self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
+    ) -> list[Evaluation]:
+        """Measure configs in one rotation with copies of the default."""
+        effort = CONFIRM if purpose == "confirm" else SEARCH
+        started = time.perf_counter()
+        try:
+            details = self._load(prepared)
+            reports: list[VariantReport] = self._worker.call(
+                "evaluate",
+                [self.realise(prepared, config) for config in configs],
+                effort,
+                self._limits(details),
+                self._next_seed(),
+                time_limit=DEFAULT_TIME_LIMIT,
+            )
+        except WorkerFailure as failure:
+            outcome = failed_outcome(failure)
+            seconds = time.perf_counter() - started
+            return [Evaluation(config, outcome, seconds, purpose) for config in configs]
+        return [
+            _evaluation(config, report, purpose, len(configs)) for config, report in zip(configs, reports, strict=True)
+        ]
+
+    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
+        """Layouts become custom calls in the module before layout assignment; tiles become compile options.
+
+        The default config is the program as it was given.
+        """
+        match config:
+            case LayoutConfig(orders=()):
+                return TunedProgram(prepared.program.module)
+            case LayoutConfig():
+                module = constrain_layouts(prepared.module.proto, config.as_mapping())
+                return TunedProgram(module.SerializeToString(deterministic=True))
+            case TileConfig(implementation="ynn"):
+                return TunedProgram(prepared.program.module)
+            case TileConfig():
+                # Both are needed for the tiled product; without the first it would be left to YNNPACK.
+                options: dict[str, str | int | bool] = {
+                    "xla_cpu_experimental_ynn_fusion_type": "",
+                    "xla_cpu_multi_thread_eigen": False,
+                }
+                if config.implementation != TILED:
+                    return TunedProgram(prepared.program.module, options)
+                options["xla_cpu_prefer_vector_width"] = config.vector_bits
+                tile = f"{config.rows}:{config.steps}:{config.vectors}*vectwidth"
+                extra = {"xla_force_enable_experimental_llvm_ir_gemm": "1", "xla_llvm_ir_gemm_tile_size": tile}
+                return TunedProgram(prepared.program.module, options, extra)
+            case _:
+                raise SpaceError(f"the cpu target cannot apply {config.to_json()!r}")
+
+    def new_process(self) -> None:
+        """Throw the child away, so that what follows is measured at other addresses."""
+        self._worker.stop()
+
+    def close(self) -> None:
+        """End the child process."""
+        self._worker.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def _default_time_limit(self) -> float:
+        return max(DEFAULT_TIME_LIMIT, self._time_limit or 0.0)
+
+    def _new_worker(self) -> Worker:
+        return Worker(self._handler, memory_limit=self._memory_limit, cores=[self._core])
+
+    def _next_seed(self) -> int:
+        self._rotations += 1
+        return self._rotations
+
+    def _limits(self, details: Any) -> Limits:
+        compile_seconds = self._time_limit or max(30.0, 10.0 * float(details["compile_seconds"]))
+        run_seconds = self._time_limit or max(10.0, 20.0 * float(details["run_seconds"]))
+        return Limits(compile_seconds, run_seconds, self._memory_limit)
+
+    def _load(self, prepared: PreparedProgram) -> dict[str, float | str]:
+        """Have the child hold this program; a child that already does is left alone."""
+        if self._worker.alive and self._loaded == (prepared.program.fingerprint, self._worker.generation):
+            return dict(prepared.details)
+        limits = Limits(self._default_time_limit, self._default_time_limit, self._memory_limit)
+        try:
+            details: dict[str, float | str] = self._worker.call(
+                "load",
+                prepared.program.module,
+                input_specs(prepared.program.proto),
+                _tolerance(prepared.program.proto),
+                limits,
+                _INPUT_SEED,
+                time_limit=self._default_time_limit,
+            )
+        except WorkerFailure as failure:
+            if prepared.details:  # it could be loaded before: this is no property of the program
+                raise
+            raise _refusal(prepared.program, failure) from None
+        self._loaded = (prepared.program.fingerprint, self._worker.generation)
+        return details
+
+
+def check_supported(module: hlo_pb2.HloModuleProto, name: str, memory: int) -> None:
+    """Refuse what this host cannot run, before anything is compiled.
+
+    Raises:
+        UnsupportedProgramError: with every reason, and the sizes.
+    """
+    reasons = []
+    arguments, results = total_bytes(module)
+    if arguments + results > memory:
+        reasons.append(
+            f"it needs {describe_bytes(arguments)} of arguments and {describe_bytes(results)} of results, "
+            f"and the memory limit on this host is {describe_bytes(memory)}"
+        )
+    devices = _device_count(module)
+    if devices > 1:
+        reasons.append(f"it is partitioned over {devices} devices, and this target is one CPU")
+    opcodes = {instruction.opcode for instruction in instructions(module)}
+    collectives = sorted(
+        opcode for opcode in opcodes if opcode.removesuffix("-start").removesuffix("-done") in _DEVICE_OPCODES
+    )
+    if collectives and devices <= 1 and _group_size(module) > 1:
+        reasons.append(f"it communicates between {_group_size(module)} devices ({', '.join(collectives)})")
+    if reasons:
+        raise UnsupportedProgramError(f"program {name!r} cannot run on this host: {'; '.join(reasons)}")
+
+
+def failed_outcome(failure: WorkerFailure) -> Failed:
+    """The typed failure of a config whose child process failed."""
+    compiling = not failure.phase or "compiling" in failure.phase or failure.phase == "starting"
+    match failure.reason:
+        case WorkerFailureReason.OUT_OF_MEMORY:
+            reason = FailureReason.OUT_OF_MEMORY
+        case WorkerFailureReason.KILLED:
+            reason = FailureReason.KILLED
+        case WorkerFailureReason.TIMED_OUT:
+            reason = FailureReason.COMPILE_TIMED_OUT if compiling else FailureReason.RUN_TIMED_OUT
+        case WorkerFailureReason.CRASHED:
+            reason = FailureReason.COMPILER_CRASHED if compiling else FailureReason.RUN_CRASHED
+        case WorkerFailureReason.ERROR:
+            reason = FailureReason.COMPILE_ERROR if compiling else FailureReason.RUN_ERROR
+    return Failed(reason, str(failure))
+
+
+def _evaluation(config: Config, report: VariantReport, purpose: str, together: int) -> Evaluation:
+    outcome: Measured | Failed
+    if report.times is None:
+        reason = {
+            "compiling": FailureReason.COMPILE_ERROR,
+            "running": FailureReason.RUN_ERROR,
+            "checking": FailureReason.WRONG_RESULT,
+        }[report.phase]
+        outcome = Failed(reason, report.message)
+    else:
+        defaults = [times.seconds for times in report.default_times]
+        outcome = Measured(
+            seconds=report.times.seconds,
+            spread=report.times.spread,
+            default_seconds=float(np.median(defaults)),
+            default_spread=max(defaults) / min(defaults) - 1.0,
+            passes=len(report.times.minima),
+            runs=report.times.runs,
+        )
+    return Evaluation(config, outcome, report.compile_seconds, purpose, {**report.details, "rotation": float(together)})
+
+
+def _refusal(program: Program, failure: WorkerFailure) -> Exception:
+    """Why the default cannot be compiled or run here, in the words of whoever said so."""
+    if failure.error_type == "ToolchainError":
+        return ToolchainError(failure.message)
+    if failure.reason is WorkerFailureReason.KILLED:
+        return WorkerError(f"the child process was killed from outside while {failure.phase}; try again")
+    message = failure.message
+    missing = re.search(r"No registered implementation for (?:untyped )?custom call to (\S+)", message)
+    if missing:
+        message = f"XLA:CPU has no custom call {missing.group(1)}"
+    return UnsupportedProgramError(
+        f"program {program.name!r} cannot run on this host: {failure.reason.value}"
+        f"{f' while {failure.phase}' if failure.phase else ''}: {message}"
+    )
+
+
+def _without_aliasing(module: hlo_pb2.HloModuleProto) -> tuple[hlo_pb2.HloModuleProto, list[str]]:
+    """A copy whose inputs survive a run, so that it can be run again."""
+    copy = hlo_pb2.HloModuleProto()
+    copy.CopyFrom(module)
+    notes = []
+    if copy.HasField("input_output_alias") and copy.input_output_alias.entries:
+        notes.append(
+            f"{len(copy.input_output_alias.entries)} donated arguments are kept while measuring "
+            "(the program runs many times on the same inputs)"
+        )
+    copy.ClearField("input_output_alias")
+    copy.ClearField("buffer_donor")
+    shape = copy.host_program_shape
+    arrays = [*shape.parameters, shape.result]
+    if any(not _row_major(part) for part in arrays):
+        notes.append("entry layouts other than row-major are measured as row-major")
+    return copy, notes
+
+
+def _row_major(shape: Any) -> bool:
+    if shape.tuple_shapes:
+        return all(_row_major(part) for part in shape.tuple_shapes)
+    order = list(shape.layout.minor_to_major)
+    return not order or order == sorted(order, reverse=True)
+
+
+def _tolerance(module: hlo_pb2.HloModuleProto) -> float:
+    """By the least precise floating point type that occurs anywhere in the program."""
+    names = {element_type_name(instruction.shape) for instruction in instructions(module)}
+    if any(name.startswith(("f8", "f4")) for name in names):
+        return NARROW_TOLERANCE
+    return max((TOLERANCES[name] for name in names if name in TOLERANCES), default=TOLERANCES["f32"])
+
+
+def _device_count(module: hlo_pb2.HloModuleProto) -> int:
+    counts = [
+        math.prod(instruction.sharding.tile_assignment_dimensions)
+        for instruction in instructions(module)
+        if instruction.HasField("sharding")
+    ]
+    return max(counts, default=1)
+
+
+def _group_size(module: hlo_pb2.HloModuleProto) -> int:
+    sizes = [1]
+    for instruction in instructions(module):
+        sizes += [len(group.replica_ids) for group in instruction.replica_groups]
+        if instruction.HasField("collective_device_list"):
+            devices = instruction.collective_device_list
+            sizes += [len(group.replica_ids) for group in devices.replica_groups]
+            sizes.append(devices.iota_replica_group_list.num_devices_per_group)
+    return max(sizes)
+
+
+def _available_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _processor() -> str:
+    """Model, family and instruction sets (as a short hash) of the first core: what decides how code runs."""
+    facts: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    flags = hashlib.sha256(" ".join(sorted(facts.get("flags", "").split())).encode()).hexdigest()[:6]
+    family, model = facts.get("cpu family", "?"), facts.get("model", "?")
+    return f"{facts.get('model name', 'unknown processor')} ({family}/{model}, features {flags})"
+
+
+def _jaxlib_version() -> str:
+    try:
+        return metadata.version("jaxlib")
+    except metadata.PackageNotFoundError:
+        raise ToolchainError("jaxlib is not installed; run: pip install 'jax>=0.10,<0.11'") from None

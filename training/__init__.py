@@ -1,0 +1,1 @@
+"""Making cost models: data sets, losses, recipes and the training loop."""
