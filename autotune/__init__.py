@@ -1,0 +1,28 @@
+"""An autotuner for XLA programs: choose layouts and tiles with a cost model, compile and measure only the best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotune.api import save, search
+    from autotune.hlo.reader import read
+    from autotune.result import SearchResult
+
+__all__ = ["SearchResult", "read", "save", "search"]
+
+_HOMES = {
+    "SearchResult": "autotune.result",
+    "read": "autotune.hlo.reader",
+    "save": "autotune.api",
+    "search": "autotune.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: child processes and `autotune --help` need none of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'autotune' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

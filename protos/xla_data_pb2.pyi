@@ -724,6 +724,22 @@ class OriginalArrayProto(_message.Message):
     shape_index: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, instruction_name: _Optional[str] = ..., shape_index: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class StatisticsViz(_message.Message):
+    __slots__ = ("stat_index_to_visualize", "statistics")
+    STAT_INDEX_TO_VISUALIZE_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    stat_index_to_visualize: int
+    statistics: _containers.RepeatedCompositeFieldContainer[Statistic]
+    def __init__(self, stat_index_to_visualize: _Optional[int] = ..., statistics: _Optional[_Iterable[_Union[Statistic, _Mapping]]] = ...) -> None: ...
+
+class Statistic(_message.Message):
+    __slots__ = ("stat_name", "stat_val")
+    STAT_NAME_FIELD_NUMBER: _ClassVar[int]
+    STAT_VAL_FIELD_NUMBER: _ClassVar[int]
+    stat_name: str
+    stat_val: float
+    def __init__(self, stat_name: _Optional[str] = ..., stat_val: _Optional[float] = ...) -> None: ...
+
 class ExecutionProfile(_message.Message):
     __slots__ = ("compilation_cache_hit", "compile_time_ms", "compute_cycle_count", "compute_time_ns", "compute_and_transfer_time_ns", "executable_size_in_bytes", "profile_cache_hit", "warmup_run_executed")
     COMPILATION_CACHE_HIT_FIELD_NUMBER: _ClassVar[int]

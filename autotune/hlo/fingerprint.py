@@ -16,8 +16,8 @@ _NAMELESS_FIELDS = (
 def fingerprint(module: hlo_pb2.HloModuleProto) -> str:
     """The first 32 hexadecimal digits of a SHA-256.
 
-    Changes with opcodes, shapes, layouts, literals, attributes, entry layouts, aliasing and partitioning; not with names,
-    metadata, source locations, ids, or the order of instructions and computations in the file.
+    Changes with opcodes, shapes, layouts, literals, attributes, entry layouts, aliasing and partitioning; not with
+    names, metadata, source locations, ids, or the order of instructions and computations in the file.
     """
     computations = {computation.id: computation for computation in module.computations}
     hashes: dict[int, bytes] = {}

@@ -6,7 +6,9 @@ The calls were tried with the versions in `SUPPORTED`; any other version is refu
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,60 +16,128 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # with libtpu installed jax would try to start a TPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import jaxlib.version
 import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import ToolchainError, UnsupportedProgramError
+from protos import hlo_pb2
 
 SUPPORTED = ((0, 10), (0, 11))
 """First supported (major, minor) of jaxlib, and the first that is not."""
 
 
-def _check_version() -> None:
-    found = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:2])
-    if not SUPPORTED[0] <= found < SUPPORTED[1]:
-        low, high = (".".join(map(str, version)) for version in SUPPORTED)
+def check_version(found: str | None) -> None:
+    """Refuse a jaxlib whose private names may be others.
+
+    Args:
+        found: the installed version, None without one.
+
+    Raises:
+        ToolchainError: names what was found, what is supported and the command that installs it.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", found or "")
+    version = (int(numbers[1]), int(numbers[2])) if numbers else None
+    if version is None or not SUPPORTED[0] <= version < SUPPORTED[1]:
+        low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
+        installed = f"jaxlib {found} is installed" if found else "jaxlib is not installed"
         raise ToolchainError(
-            f"jaxlib {jaxlib.version.__version__} is installed, but this tool speaks to jaxlib >= {low}, < {high}; "
+            f"{installed}, but this tool speaks to jaxlib >= {low}, < {high}; "
             f"run: pip install 'jax>={low},<{high}' 'jaxlib>={low},<{high}'"
         )
 
 
-_check_version()
+def _installed_version() -> str | None:
+    try:
+        return importlib.metadata.version("jaxlib")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
-from jaxlib import _hlo, _jax, xla_client  # noqa: E402 - only after the check: the names differ between versions
+
+check_version(_installed_version())
+
+# Only after the check: the names differ between versions.
+from jaxlib import _hlo, _jax, xla_client  # noqa: E402
+from jaxlib.mlir import ir  # noqa: E402
+from jaxlib.mlir._mlir_libs import _jax_mlir_ext  # noqa: E402
+from jaxlib.mlir.dialects import chlo, mhlo, sdy, stablehlo  # noqa: E402
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading and writing programs
 
+MLIR_BYTECODE_MAGIC = b"ML\xefR"
+
+
+class VerificationError(Exception):
+    """XLA loads the module, but its verifier finds an instruction that makes no sense."""
+
 
 def parse_hlo_text(text: str) -> bytes:
-    """HLO text -> serialized HloModuleProto."""
+    """HLO text -> serialized HloModuleProto.
+
+    XLA's own proto has no place for the header's `replica_count` and `num_partitions` but the device assignment, so
+    they are kept there.
+    """
     module: bytes = _hlo.hlo_module_from_text(text).as_serialized_hlo_module_proto()
-    return module
+    header = re.search(r"^[ \t]*HloModule\b.*", text, re.MULTILINE)
+    counts = dict.fromkeys(("replica_count", "num_partitions"), 1)
+    if header:
+        without_strings = re.sub(r'"(?:[^"\\]|\\.)*"', "", header[0])
+        found = re.findall(r"\b(replica_count|num_partitions)=(\d+)", without_strings)
+        counts |= {key: int(value) for key, value in found}
+    return _with_devices(module, counts["replica_count"], counts["num_partitions"])
 
 
 def print_hlo_text(module: bytes) -> str:
     """Serialized HloModuleProto -> HLO text."""
     text: str = _hlo.HloModule.from_serialized_hlo_module_proto(module).to_string()
-    return text
+    devices = hlo_pb2.HloModuleProto.FromString(module).device_assignment
+    header, line_end, rest = text.partition("\n")
+    for key, count in (("replica_count", devices.replica_count), ("num_partitions", devices.computation_count)):
+        if count > 1 and f", {key}=" not in header:
+            header += f", {key}={count}"
+    return header + line_end + rest
 
 
 def validate_module(module: bytes) -> None:
     """Let XLA check a serialized HloModuleProto.
 
+    Loading checks the references between instructions, not their shapes; those are checked by the verifier of
+    StableHLO, which is also the way to the compiler. What StableHLO cannot say is not checked further.
+
     Raises:
-        Exception: XLA's own error, for a module that it does not accept.
+        Exception: XLA's own error, for a module that it does not load.
+        VerificationError: for an instruction whose shapes or attributes contradict each other.
     """
     _hlo.HloModule.from_serialized_hlo_module_proto(module)
+    try:
+        code = module_to_stablehlo(module)
+    except Exception:
+        return
+    try:
+        with _mlir_context():
+            ir.Module.parse(code)
+    except ir.MLIRError as error:
+        raise VerificationError(str(error)) from error
 
 
 def stablehlo_to_module(code: bytes) -> bytes:
-    """StableHLO or MHLO (text, bytecode or a portable artifact) -> serialized HloModuleProto."""
+    """StableHLO or MHLO -> serialized HloModuleProto.
+
+    Args:
+        code: MLIR text, MLIR bytecode, a portable artifact, or what `jax.export.Exported.serialize` returns.
+    """
+    if not code.startswith(MLIR_BYTECODE_MAGIC) and MLIR_BYTECODE_MAGIC in code:
+        import jax.export
+
+        code = jax.export.deserialize(bytearray(code)).mlir_module_serialized
+    with _mlir_context():
+        attributes = ir.Module.parse(code).operation.attributes
+        counts = [
+            ir.IntegerAttr(attributes[name]).value if name in attributes else 1
+            for name in ("mhlo.num_replicas", "mhlo.num_partitions")
+        ]
     computation = _jax.mlir.mlir_module_to_xla_computation(code, use_tuple_args=False, return_tuple=False)
-    module: bytes = computation.as_serialized_hlo_module_proto()
-    return module
+    return _with_devices(computation.as_serialized_hlo_module_proto(), *counts)
 
 
 def module_to_stablehlo(module: bytes) -> bytes:
@@ -81,6 +151,39 @@ def cost_analysis(module: bytes) -> dict[str, float]:
     hlo_module = _hlo.HloModule.from_serialized_hlo_module_proto(module)
     costs: dict[str, float] = _jax.hlo_module_cost_analysis(_cpu_client(), hlo_module)
     return costs
+
+
+def _with_devices(module: bytes, replicas: int, partitions: int) -> bytes:
+    """The module with a device assignment of that size (devices numbered in order), if it is for several devices."""
+    if replicas * partitions == 1:
+        return module
+    proto = hlo_pb2.HloModuleProto.FromString(module)
+    if not proto.HasField("device_assignment"):
+        assignment = proto.device_assignment
+        assignment.replica_count, assignment.computation_count = replicas, partitions
+        for partition in range(partitions):
+            ids = range(partition, replicas * partitions, partitions)
+            assignment.computation_devices.add(replica_device_ids=ids)
+    return proto.SerializeToString(deterministic=True)
+
+
+class _JaxContext(ir.Context):
+    """An MLIR context without the dialects that ir.Context's own __init__ loads (as jax makes it)."""
+
+    def __init__(self) -> None:
+        super(ir.Context, self).__init__()
+
+
+def _mlir_context() -> Any:
+    context = _JaxContext()
+    registry = ir.DialectRegistry()
+    _jax_mlir_ext.register_dialects(registry)
+    context.append_dialect_registry(registry)
+    context.load_all_available_dialects()
+    for dialect in (stablehlo, chlo, sdy):
+        dialect.register_dialect(context)
+    mhlo.register_mhlo_dialect(context)
+    return context
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -192,7 +295,7 @@ def to_device(array: NDArray[Any]) -> Any:
 
 
 def _extra_options_patch(extra: Mapping[str, str]) -> bytes:
-    """CompileOptionsProto { executable_build_options = 3 { debug_options = 3 { xla_backend_extra_options = 500 } } }."""
+    """CompileOptionsProto{executable_build_options=3{debug_options=3{xla_backend_extra_options=500}}}."""
     entries = b"".join(
         _field(500, _field(1, key.encode()) + _field(2, str(value).encode())) for key, value in extra.items()
     )

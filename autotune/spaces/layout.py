@@ -1,4 +1,4 @@
-"""The layout space: an order of dimensions for the tensors of convolutions, dots and reshapes, or the compiler's choice.
+"""The layout space: an order of dimensions for tensors of convolutions, dots and reshapes, or the compiler's choice.
 
 The nodes are those of the module just before layout assignment, the encoding is that of TpuGraphs (six columns for
 each of output, first input and second input, minor to major, -1 for "the compiler decides").
@@ -132,8 +132,8 @@ class LayoutSpace:
         self.node_ids, self.tensors = _find_tensors(module)
         if not self.tensors:
             raise SpaceError(
-                f"program {module.name!r} has no layout choice: no convolution, dot or reshape has a tensor with two or "
-                "more dimensions larger than 1"
+                f"program {module.name!r} has no layout choice: no convolution, dot or reshape has a tensor with "
+                "two or more dimensions larger than 1"
             )
         self._by_key = {(tensor.node, tensor.tensor): tensor for tensor in self.tensors}
         self._row_of_node = {node: row for row, node in enumerate(self.node_ids)}

@@ -72,7 +72,7 @@ class TileConfig:
 
     @property
     def family(self) -> str:
-        """ "library ynn", "library eigen" or "tiled"."""
+        """One of "library ynn", "library eigen" and "tiled"."""
         return TILED if self.implementation == TILED else f"library {self.implementation}"
 
     def to_json(self) -> JsonObject:

@@ -1,4 +1,4 @@
-"""What a target is: a compiler and maybe a device. A new target is one new module plus one line in `autotune.targets`."""
+"""What a target is: a compiler and maybe a device. A new one is a new module plus a line in `autotune.targets`."""
 
 from __future__ import annotations
 

@@ -75,20 +75,18 @@ class CpuTarget:
     def prepare(self, program: Program) -> PreparedProgram:
         """Check that this host can run the program, and take the module just before layout assignment."""
         check_supported(program.proto, program.name, self._memory_limit)
-        original, notes = _without_aliasing(program.proto)
-        plain = replace(program, module=original.SerializeToString(deterministic=True))
-        module = plain
         with tempfile.TemporaryDirectory(prefix="autotune-dump-") as directory:
             try:
-                dump = self._worker.call("prepare", plain.module, directory, time_limit=self._default_time_limit)
+                dump = self._worker.call("prepare", _runnable(program.module), directory, time_limit=self._default_time_limit)
             except WorkerFailure as failure:
                 raise _refusal(program, failure) from None
         before_layouts = hlo_pb2.HloProto.FromString(dump).hlo_module
-        before_layouts.ClearField("input_output_alias")
         module = replace(
-            program, module=before_layouts.SerializeToString(deterministic=True), source=f"{program.source}, before layouts"
+            program,
+            module=before_layouts.SerializeToString(deterministic=True),
+            source=f"{program.source}, just before layout assignment",
         )
-        prepared = PreparedProgram(plain, module, (*program.notes, *notes))
+        prepared = PreparedProgram(program, module, (*program.notes, *_notes(program.proto)))
         return replace(prepared, details=self._load(prepared))
 
     def space(self, prepared: PreparedProgram, kind: str) -> Space:
@@ -113,7 +111,7 @@ class CpuTarget:
             details = self._load(prepared)
             reports: list[VariantReport] = self._worker.call(
                 "evaluate",
-                [self.realise(prepared, config) for config in configs],
+                [_runnable_variant(self.realise(prepared, config)) for config in configs],
                 effort,
                 self._limits(details),
                 self._next_seed(),
@@ -193,7 +191,7 @@ class CpuTarget:
         try:
             details: dict[str, float | str] = self._worker.call(
                 "load",
-                prepared.program.module,
+                _runnable(prepared.program.module),
                 input_specs(prepared.program.proto),
                 _tolerance(prepared.program.proto),
                 limits,
@@ -289,23 +287,28 @@ def _refusal(program: Program, failure: WorkerFailure) -> Exception:
     )
 
 
-def _without_aliasing(module: hlo_pb2.HloModuleProto) -> tuple[hlo_pb2.HloModuleProto, list[str]]:
-    """A copy whose inputs survive a run, so that it can be run again."""
-    copy = hlo_pb2.HloModuleProto()
-    copy.CopyFrom(module)
-    notes = []
-    if copy.HasField("input_output_alias") and copy.input_output_alias.entries:
-        notes.append(
-            f"{len(copy.input_output_alias.entries)} donated arguments are kept while measuring "
-            "(the program runs many times on the same inputs)"
-        )
+def _runnable(module: bytes) -> bytes:
+    """The module without donated arguments, so that its inputs survive a run and it can be run again."""
+    copy = hlo_pb2.HloModuleProto.FromString(module)
     copy.ClearField("input_output_alias")
     copy.ClearField("buffer_donor")
-    shape = copy.host_program_shape
-    arrays = [*shape.parameters, shape.result]
-    if any(not _row_major(part) for part in arrays):
-        notes.append("entry layouts other than row-major are measured as row-major")
-    return copy, notes
+    return copy.SerializeToString(deterministic=True)
+
+
+def _runnable_variant(variant: TunedProgram) -> TunedProgram:
+    return replace(variant, module=_runnable(variant.module))
+
+
+def _notes(module: hlo_pb2.HloModuleProto) -> list[str]:
+    """In which ways a measurement here differs from a run of the program as it is."""
+    notes = []
+    donated = len(module.input_output_alias.entries)
+    if donated:
+        notes.append(f"{donated} donated arguments are kept while measuring (the program runs many times on them)")
+    shape = module.host_program_shape
+    if any(not _row_major(part) for part in (*shape.parameters, shape.result)):
+        notes.append("arguments and results are measured in row-major order, as jax passes them")
+    return notes
 
 
 def _row_major(shape: Any) -> bool:

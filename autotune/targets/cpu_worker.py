@@ -89,8 +89,8 @@ class CpuWorker:
         needed = memory["argument"] + memory["output"] + memory["temp"]
         if needed > limits.memory:
             raise ProgramTooLargeError(
-                f"the compiled program needs {describe_bytes(needed)} ({describe_bytes(memory['argument'])} of arguments, "
-                f"{describe_bytes(memory['output'])} of results, {describe_bytes(memory['temp'])} of temporaries), "
+                f"the compiled program needs {describe_bytes(needed)} "
+                f"({describe_bytes(memory['argument'])} of arguments, {describe_bytes(memory['output'])} of results, {describe_bytes(memory['temp'])} of temporaries), "
                 f"the limit is {describe_bytes(limits.memory)}"
             )
         enter_phase("making inputs", 60 + memory["argument"] / 20e6)

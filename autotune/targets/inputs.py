@@ -189,7 +189,8 @@ def _fan_in(
     if instruction.opcode == "convolution" and position == 1:
         numbers = instruction.convolution_dimension_numbers
         kernel = shapes[instruction.operand_ids[1]].dimensions
-        return math.prod(kernel[d] for d in (*numbers.kernel_spatial_dimensions, numbers.kernel_input_feature_dimension))
+        summed = (*numbers.kernel_spatial_dimensions, numbers.kernel_input_feature_dimension)
+        return math.prod(kernel[d] for d in summed)
     return 0
 
 

@@ -115,7 +115,6 @@ def test_every_field_is_as_in_xla() -> None:
     assert left_out == {
         "OpMetadata.profile_type",
         "OpMetadata.profile_info",
-        "HloInstructionProto.statistics_viz",
         "HloModuleProto.profile_info",
         "HloProto.buffer_assignment",
     }
@@ -143,7 +142,7 @@ def _varint(value: int) -> bytes:
 
 
 def test_unknown_fields_survive_a_round_trip() -> None:
-    # Field 13 of the module (profile_info, left out) holding 3 bytes; field 4000 of an instruction holding the number 5.
+    # Field 13 of the module (profile_info, left out) holds 3 bytes; field 4000 of an instruction holds the number 5.
     instruction = hlo_pb2.HloInstructionProto(name="x", opcode="add").SerializeToString() + _varint(4000 << 3) + b"\x05"
     computation = b"\x12" + _varint(len(instruction)) + instruction
     module = b"\x0a\x01m" + b"\x1a" + _varint(len(computation)) + computation + _varint(13 << 3 | 2) + b"\x03abc"

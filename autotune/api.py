@@ -1,0 +1,139 @@
+"""`autotune.search`: the same thing as the command, for scripts and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from autotune.database import Database
+from autotune.errors import AutotuneError
+from autotune.hlo.graph import program_graph
+from autotune.hlo.program import Program
+from autotune.hlo.reader import read
+from autotune.result import SearchResult
+from autotune.strategies import STRATEGIES
+from autotune.targets import open_target
+from autotune.targets.base import Target
+from autotune.targets.isolation import run_in_child
+from autotune.tuner import Progress, Tuner
+from cost_model import CostModel
+from cost_model.errors import CostModelError
+
+MODEL_CHOICES = "auto (the analytical model of the target's device), none, or a name that CostModel.load knows"
+
+
+def search(
+    program: str | Path | Program,
+    *,
+    target: str | Target = "cpu",
+    space: str = "auto",
+    budget: int = 50,
+    time_limit: float | None = None,
+    strategy: str = "evolutionary",
+    model: str | CostModel = "auto",
+    seed: int = 0,
+    database: str | Path | Database | None = None,
+    reuse: bool = True,
+    module_name: str | None = None,
+    evaluation_time_limit: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> SearchResult:
+    """Find a config of a program that is faster than the default.
+
+    Args:
+        program: a file in any format that `autotune.hlo.reader` knows, or a program already read.
+        target: name of a target ("cpu"), or one that the caller owns.
+        space: "layout", "tile", or "auto" (tiles where the program has them on this target, else layouts).
+        budget: how many configs may be evaluated besides the default, those already in the database included.
+        time_limit: seconds after which no further evaluation starts; None for no limit.
+        strategy: "evolutionary" or "random".
+        model: "auto" for the analytical model of the target's device, "none", a name or path for `CostModel.load`, or a
+            model.
+        seed: of the search; the same seed proposes the same configs (measurements still differ).
+        database: path of the evaluation database, or one that the caller owns; None for the one in the user's folder.
+        reuse: whether evaluations in the database count.
+        module_name: which module, for files that hold several.
+        evaluation_time_limit: seconds that one config may take to compile, and to run once.
+        on_progress: called after every evaluation.
+        on_stage: called with a few words before each stage that may take long.
+
+    Returns:
+        What was found. Ctrl-C ends the search early with the best so far.
+
+    Raises:
+        AutotuneError: the file cannot be read, the program cannot run on the target, ... (see `autotune.errors`).
+    """
+    if budget < 1:
+        raise AutotuneError(f"budget {budget}: expected at least 1 evaluation")
+    if time_limit is not None and time_limit <= 0:
+        raise AutotuneError(f"time limit {time_limit}: expected a positive number of seconds")
+    if strategy not in STRATEGIES:
+        raise AutotuneError(f"strategy {strategy!r}: expected one of {', '.join(STRATEGIES)}")
+    on_stage("reading the program")
+    if not isinstance(program, Program):
+        program = read(Path(program), module_name=module_name)
+    owned_target = open_target(target, time_limit=evaluation_time_limit) if isinstance(target, str) else None
+    owned_database = None
+    try:
+        chosen = owned_target if owned_target is not None else target
+        assert not isinstance(chosen, str)
+        cost_model = _cost_model(model, chosen)
+        if not isinstance(database, Database):
+            database = owned_database = Database.open(Path(database) if database is not None else None)
+        on_stage("compiling the default")
+        prepared = chosen.prepare(program)
+        choices = chosen.space(prepared, space)
+        tuner = Tuner(
+            target=chosen,
+            prepared=prepared,
+            space=choices,
+            strategy=STRATEGIES[strategy](choices),
+            cost_model=cost_model,
+            graph=program_graph(prepared.module.proto) if cost_model is not None else None,
+            database=database,
+            budget=budget,
+            time_limit=time_limit,
+            seed=seed,
+            reuse=reuse,
+            on_progress=on_progress or (lambda progress: None),
+        )
+        return tuner.run()
+    finally:
+        if owned_database is not None:
+            owned_database.close()
+        if owned_target is not None:
+            owned_target.close()
+
+
+def save(result: SearchResult, folder: Path, target: Target | None = None) -> list[Path]:
+    """Write the result folder of a search: best.json, the tuned program as text and proto, all evaluations.
+
+    Args:
+        result: from `search`.
+        folder: where; made if needed.
+        target: the target that made the result; None to open it again (nothing is compiled).
+
+    Returns:
+        The files written.
+    """
+    chosen = target if target is not None else open_target(result.target.name)
+    try:
+        tuned = chosen.realise(result.prepared, result.best.config)
+    finally:
+        if target is None:
+            chosen.close()
+    text = run_in_child("autotune.hlo.jaxlib", "print_hlo_text", tuned.module, time_limit=300.0)
+    return result.save(folder, tuned, text)
+
+
+def _cost_model(model: str | CostModel, target: Target) -> CostModel | None:
+    if isinstance(model, CostModel):
+        return model
+    if model == "none":
+        return None
+    name = f"analytical:{target.description.cost_model_device}" if model == "auto" else model
+    try:
+        return CostModel.load(name)
+    except CostModelError as error:
+        raise AutotuneError(f"cost model {model!r}: {error}") from error

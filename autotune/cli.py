@@ -1,0 +1,176 @@
+"""The command line: `autotune search | inspect`. Heavy imports happen inside the commands.
+
+Exit codes: 0 done (a difference found or not), 1 an error that is none of the following, 2 wrong usage, 3 the file
+cannot be read as a program, 4 the program or the space is not supported by the target, 5 a compiler or library is
+missing or too new, 6 the default config cannot be evaluated, 130 interrupted (what was found is saved).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from autotune import errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    name="autotune",
+    help="Find faster layouts and tiles for XLA programs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+EXIT_CODES: dict[type[errors.AutotuneError], int] = {
+    errors.ProgramReadError: 3,
+    errors.UnsupportedProgramError: 4,
+    errors.SpaceError: 4,
+    errors.ToolchainError: 5,
+    errors.DefaultFailedError: 6,
+}
+INTERRUPTED = 130
+
+File = Annotated[Path, typer.Argument(help="A program: HLO text, HLO proto, StableHLO, or TpuGraphs tuning data.")]
+ModuleName = Annotated[str | None, typer.Option("--module", help="Which module, if the file holds several.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+
+
+@app.callback()
+def _version_option(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from autotune.result import tool_version
+
+        typer.echo(f"xla-autotune {tool_version()}")
+        raise typer.Exit
+
+
+@app.command()
+def search(
+    file: File,
+    target: Annotated[str, typer.Option(help="Where to compile and evaluate: cpu.")] = "cpu",
+    budget: Annotated[
+        int, typer.Option(min=1, help="Configs to evaluate besides the default, those in the database included.")
+    ] = 50,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds after which no further evaluation starts.", show_default="none")
+    ] = None,
+    space: Annotated[str, typer.Option(help="layout, tile, or auto (tiles where there are any).")] = "auto",
+    strategy: Annotated[str, typer.Option(help="evolutionary (guided by the cost model) or random.")] = "evolutionary",
+    model: Annotated[str, typer.Option(help="Cost model: auto, none, or a name such as analytical:cpu.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the result.", show_default="FILE with the ending .autotune")
+    ] = None,
+    database: Annotated[
+        Path | None, typer.Option(help="Evaluation database.", show_default="in the user's data folder")
+    ] = None,
+    reuse: Annotated[bool, typer.Option(help="Count evaluations that the database already has.")] = True,
+    evaluation_time_limit: Annotated[
+        float | None,
+        typer.Option(help="Seconds that one config may take to compile.", show_default="10 times the default's"),
+    ] = None,
+    module_name: ModuleName = None,
+    as_json: Json = False,
+) -> None:
+    """Search for a config that is faster than the default."""
+    from autotune import api
+    from autotune.rendering.search import SearchProgress, render_result
+
+    console = _console(stderr=True)
+    folder = out if out is not None else file.with_suffix(".autotune")
+    try:
+        with SearchProgress(console, budget) as progress:
+            result = api.search(
+                file,
+                target=target,
+                space=space,
+                budget=budget,
+                time_limit=time_limit,
+                strategy=strategy,
+                model=model,
+                seed=seed,
+                database=database,
+                reuse=reuse,
+                module_name=module_name,
+                evaluation_time_limit=evaluation_time_limit,
+                on_progress=progress.update,
+                on_stage=progress.stage,
+            )
+        files = api.save(result, folder)
+    except KeyboardInterrupt:
+        console.print("interrupted before anything was measured")
+        raise typer.Exit(INTERRUPTED) from None
+    except errors.AutotuneError as error:
+        _fail(error, as_json)
+    if as_json:
+        typer.echo(json.dumps(result.to_json() | {"files": [str(path) for path in files]}, indent=2))
+    else:
+        _console().print(render_result(result, files))
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def inspect(
+    file: File,
+    module_name: ModuleName = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Also write the program's graph in TpuGraphs' npz format.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is in a program and what could be changed about it."""
+    from autotune.hlo.reader import read
+    from autotune.hlo.statistics import space_sizes, statistics
+    from autotune.rendering.inspect import render_statistics
+
+    try:
+        program = read(file, module_name=module_name)
+        facts = statistics(program)
+        sizes = space_sizes(program)
+        if features is not None:
+            from autotune.hlo.tuning_data import write_features
+
+            write_features(program, features)
+    except errors.AutotuneError as error:
+        _fail(error, as_json)
+    if as_json:
+        spaces = {kind: size if isinstance(size, str) else str(size) for kind, size in sizes.items()}
+        typer.echo(json.dumps(facts.to_json() | {"spaces": spaces}, indent=2))
+    else:
+        _console().print(render_statistics(facts, sizes))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+
+
+def _fail(error: errors.AutotuneError, as_json: bool) -> NoReturn:
+    """End with the error's exit code; the message goes to standard error, and as JSON to standard output if asked."""
+    code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+    if as_json:
+        typer.echo(json.dumps({"error": type(error).__name__, "message": str(error), "exit_code": code}))
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the `autotune` command."""
+    try:
+        app()
+    except BrokenPipeError:  # `autotune inspect ... | head`
+        sys.stderr.close()
+
+
+if __name__ == "__main__":
+    main()

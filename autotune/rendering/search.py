@@ -1,0 +1,191 @@
+"""A search on the terminal: a progress line while it runs, a short table when it is done."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from autotune.evaluation import Estimated, Evaluation, Failed, Measured
+from autotune.result import SearchResult
+from autotune.spaces.base import config_id
+from autotune.tuner import Progress
+
+
+class SearchProgress:
+    """Shows a search while it runs: a live line on a terminal, a plain line per improvement in a log.
+
+    Args:
+        console: where to (standard error, so that standard output stays clean for `--json`).
+        budget: evaluations that the search may make.
+    """
+
+    def __init__(self, console: Console, budget: int) -> None:
+        self._console = console
+        self._live = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._live.add_task("starting", total=budget, facts="", left="")
+        self._first: tuple[int, float] | None = None
+        self._best = 1.0
+
+    def stage(self, text: str) -> None:
+        """Something that is not an evaluation goes on."""
+        self._live.update(self._task, description=text)
+        if not self._console.is_terminal:
+            self._console.print(text)
+
+    def update(self, progress: Progress) -> None:
+        """An evaluation was made."""
+        now = self._live.get_time()
+        if self._first is None:
+            self._first = (progress.done, now)
+        self._live.update(
+            self._task,
+            description=progress.stage,
+            completed=progress.done,
+            facts=_facts(progress),
+            left=_time_left(progress, self._first, now),
+        )
+        if not self._console.is_terminal and progress.best_cost < self._best - 1e-9:
+            self._console.print(f"{progress.done}/{progress.budget}: {_facts(progress)}")
+        self._best = min(self._best, progress.best_cost)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+
+def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
+    """The table, the verdict, and where the files are."""
+    parts: list[RenderableType] = [_head(result), _table(result), _verdict(result)]
+    parts += [Text(f"note: {note}", style="dim") for note in result.prepared.notes]
+    finite = result.prepared.details.get("finite_outputs")
+    if isinstance(finite, float) and finite < 0.5:
+        parts.append(
+            Text(f"note: only {finite:.0%} of the outputs are finite on random inputs, so comparing them proves little")
+        )
+    if result.interrupted:
+        parts.append(Text("interrupted: the same command goes on from here", style="yellow"))
+    if files:
+        parts.append(Text(f"files: {files[0].parent}/ ({', '.join(file.name for file in files)})"))
+    return Group(*parts)
+
+
+def _facts(progress: Progress) -> str:
+    gain = 1.0 / progress.best_cost
+    facts = [f"best {gain:.2f}x"]
+    if not math.isnan(progress.rank_correlation):
+        model = "" if progress.model_asked else ", not asked"
+        facts.append(f"model tau {progress.rank_correlation:+.2f}{model}")
+    if progress.reused:
+        facts.append(f"{progress.reused} reused")
+    facts += [f"{count} {reason}" for reason, count in progress.failures.items()]
+    return " · ".join(facts)
+
+
+def _time_left(progress: Progress, first: tuple[int, float], now: float) -> str:
+    made = progress.done - first[0]
+    if made < 2:
+        return ""
+    seconds = (now - first[1]) / made * (progress.budget - progress.done)
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+
+def _head(result: SearchResult) -> Text:
+    size = math.log10(result.space.size) if result.space.size > 0 else 0.0
+    many = f"10^{size:.0f}" if size > 6 else f"{result.space.size:,}"
+    target = result.target
+    return Text.assemble(
+        (result.prepared.program.name, "bold"),
+        f" on {target.name} ({target.device_kind}, {target.compiler_version})",
+        f", {result.space.kind} space of {many} configs",
+    )
+
+
+def _table(result: SearchResult) -> Table:
+    rows = _rows(result)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    estimated = any(isinstance(evaluation.outcome, Estimated) for _, evaluation in rows)
+    table.add_column("")
+    table.add_column("cycles (estimated)" if estimated else "time (measured)", justify="right")
+    table.add_column("spread", justify="right")
+    table.add_column("against default", justify="right")
+    for label, evaluation in rows:
+        match evaluation.outcome:
+            case Measured() as measured:
+                cells = (_seconds(measured.seconds), f"{measured.spread:.1%}", f"{1.0 / measured.cost:.2f}x")
+            case Estimated() as estimate:
+                cells = (f"{estimate.cycles:,.0f}", "", f"{1.0 / estimate.cost:.2f}x")
+            case Failed() as failed:
+                cells = ("failed", "", failed.reason.value)
+        table.add_row(label, *cells)
+    return table
+
+
+def _rows(result: SearchResult) -> list[tuple[str, Evaluation]]:
+    rows = [("default", result.default)]
+    if result.comparison is not None:
+        for label, config in result.space.references.items():
+            evaluation = result.comparison.of(config)
+            if evaluation is not None:
+                rows.append((label, evaluation))
+    label = "best" if result.improved else "fastest other"
+    if config_id(result.runner_up.config) != config_id(result.default.config):
+        families = {evaluation.config.family for evaluation in result.evaluations}
+        rows.append((f"{label} ({result.runner_up.config.family})" if len(families) > 1 else label, result.runner_up))
+    shown = {config_id(evaluation.config) for _, evaluation in rows}
+    if result.comparison is not None:
+        for family in dict.fromkeys(e.config.family for e in result.comparison.evaluations):
+            members = [e for e in result.comparison.evaluations if e.config.family == family and e.cost is not None]
+            champion = min(members, key=lambda e: e.cost or math.inf, default=None)
+            if champion is not None and config_id(champion.config) not in shown:
+                rows.append((f"best of {family}", champion))
+    return rows
+
+
+def _verdict(result: SearchResult) -> Text:
+    counts = ", ".join(f"{count} {kind}" for kind, count in result.counts.items() if count)
+    failures = ", ".join(f"{count} {reason}" for reason, count in result.failures.items())
+    text = Text(result.verdict, style="bold green" if result.improved else "bold")
+    text.append(f"\nevaluations: {counts}", style="not bold default")
+    if failures:
+        text.append(f" ({failures})", style="not bold default")
+    if result.reused:
+        text.append(f"; {result.reused} reused from the database", style="not bold default")
+    text.append(f"; {result.stopped} after {result.seconds:.0f} s", style="not bold default")
+    if not math.isnan(result.rank_correlation):
+        asked = "" if result.model_trusted else ", so it was no longer asked"
+        text.append(
+            f"\nrank correlation of {result.cost_model} with the evaluations: "
+            f"tau {result.rank_correlation:+.2f}{asked}",
+            style="not bold default",
+        )
+    return text
+
+
+def _seconds(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3f} {unit}"
+    return f"{seconds / 1e-6:.1f} us"

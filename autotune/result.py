@@ -1,0 +1,265 @@
+"""What a search found, with its evidence, and the files that it leaves behind."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import AutotuneError
+from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measured
+from autotune.spaces.base import Config, JsonObject, Space, config_id
+from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+
+SMALLEST_GAIN = 0.05
+"""A gain that is never called one: identical copies of a program differ by up to 4.2 % (xla_cpu.md, section 1)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The finalists, the references and the default, evaluated together.
+
+    Attributes:
+        evaluations: with purpose "confirm".
+    """
+
+    evaluations: tuple[Evaluation, ...]
+
+    def of(self, config: Config) -> Evaluation | None:
+        """The evaluation of one config, if it took part."""
+        identity = config_id(config)
+        return next((e for e in self.evaluations if config_id(e.config) == identity), None)
+
+    def default(self, default: Config) -> Evaluation | None:
+        """The default's evaluation, unless it failed."""
+        evaluation = self.of(default)
+        return evaluation if evaluation is not None and evaluation.cost is not None else None
+
+
+def noise_level(evaluation: Evaluation) -> float:
+    """The gain below which two programs cannot be told apart; 0 for estimates, which have no noise."""
+    match evaluation.outcome:
+        case Measured(default_spread=default_spread):
+            return max(SMALLEST_GAIN, default_spread)
+        case _:
+            return 0.0
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The outcome of one search.
+
+    Attributes:
+        prepared: the program.
+        target: who evaluated.
+        space: what was varied.
+        strategy, cost_model, seed, budget: how.
+        default: the default's evaluation.
+        best: the best config that beats the default by more than the noise; else the default itself.
+        runner_up: the fastest config besides the default, whether or not it beats the noise.
+        noise: gain below which two configs cannot be told apart (0.05 = 5 %).
+        evaluations: of every config, those of earlier searches included.
+        comparison: the final one; None when the search was interrupted before it, or for estimates.
+        scores: of the cost model, by config id.
+        reused: how many evaluations came from the database.
+        rank_correlation: Kendall tau between model scores and costs, nan if unknown.
+        model_trusted: whether the cost model still chose at the end.
+        stopped: why the search ended.
+        seconds: wall time of the search.
+    """
+
+    prepared: PreparedProgram
+    target: TargetDescription
+    space: Space
+    strategy: str
+    cost_model: str
+    seed: int
+    budget: int
+    default: Evaluation
+    best: Evaluation
+    runner_up: Evaluation
+    noise: float
+    evaluations: tuple[Evaluation, ...]
+    comparison: Comparison | None
+    scores: Mapping[str, float]
+    reused: int
+    rank_correlation: float
+    model_trusted: bool
+    stopped: str
+    seconds: float
+
+    @property
+    def improved(self) -> bool:
+        """Whether a config beats the default by more than the noise."""
+        return config_id(self.best.config) != config_id(self.default.config)
+
+    @property
+    def speedup(self) -> float:
+        """Default over best: measured seconds, or estimated cycles; 1 when no difference was found."""
+        return 1.0 / self.best.cost if self.improved and self.best.cost else 1.0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the search."""
+        return self.stopped == "interrupted"
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Evaluations by kind: measured, estimated, failed (references and the default included)."""
+        counts = {"measured": 0, "estimated": 0, "failed": 0}
+        for evaluation in self.evaluations:
+            counts[evaluation.kind] += 1
+        return counts
+
+    @cached_property
+    def failures(self) -> dict[str, int]:
+        """Failed evaluations by reason."""
+        counts: dict[str, int] = {}
+        for evaluation in self.evaluations:
+            if isinstance(evaluation.outcome, Failed):
+                counts[evaluation.outcome.reason.value] = counts.get(evaluation.outcome.reason.value, 0) + 1
+        return counts
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        unit = "measured" if self.target.label is LabelKind.MEASURED else "estimated (compiler cycles)"
+        if self.improved:
+            return f"{self.speedup:.2f}x faster than the default ({unit}, noise {self.noise:.1%})"
+        noise = f"nothing beats the default by more than the noise of {self.noise:.1%}"
+        return f"no difference found ({noise}): use the default"
+
+    def to_json(self) -> JsonObject:
+        """Everything a machine may want to know, without the programs themselves."""
+        return {
+            "tool": f"xla-autotune {tool_version()}",
+            "program": {
+                "name": self.prepared.program.name,
+                "fingerprint": self.prepared.program.fingerprint,
+                "source": self.prepared.program.source,
+                "notes": list(self.prepared.notes),
+            },
+            "target": {
+                "name": self.target.name,
+                "device_kind": self.target.device_kind,
+                "compiler_version": self.target.compiler_version,
+                "label": self.target.label.value,
+            },
+            "space": {"kind": self.space.kind, "size": str(self.space.size)},
+            "search": {
+                "strategy": self.strategy,
+                "cost_model": self.cost_model,
+                "seed": self.seed,
+                "budget": self.budget,
+                "stopped": self.stopped,
+                "seconds": round(self.seconds, 3),
+                "reused": self.reused,
+                "rank_correlation": None if self.rank_correlation != self.rank_correlation else self.rank_correlation,
+                "model_trusted": self.model_trusted,
+            },
+            "verdict": self.verdict,
+            "improved": self.improved,
+            "speedup": self.speedup,
+            "noise": self.noise,
+            "default": evaluation_json(self.default),
+            "best": evaluation_json(self.best) | {"decisions": self.space.explain(self.best.config)},
+            "comparison": [evaluation_json(e) for e in self.comparison.evaluations] if self.comparison else None,
+            "evaluations": self.counts,
+            "failures": self.failures,
+        }
+
+    def save(self, folder: Path, tuned: TunedProgram, hlo_text: str) -> list[Path]:
+        """Write the result folder.
+
+        Args:
+            folder: made if it does not exist; files in it are replaced one by one, each atomically.
+            tuned: the best config applied.
+            hlo_text: of the tuned program.
+
+        Returns:
+            The files written.
+
+        Raises:
+            AutotuneError: the folder cannot be written.
+        """
+        best = self.to_json() | {
+            "compile_options": {"options": dict(tuned.options), "extra_options": dict(tuned.extra_options)},
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "how_to_use": _how_to_use(tuned),
+        }
+        lines = "".join(
+            json.dumps(evaluation_json(e) | {"score": self.scores.get(config_id(e.config))}) + "\n"
+            for e in self.evaluations
+        )
+        contents: dict[str, bytes] = {
+            "best.json": (json.dumps(best, indent=2) + "\n").encode(),
+            "tuned.hlo": hlo_text.encode(),
+            "tuned.pb": tuned.module,
+            "evaluations.jsonl": lines.encode(),
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in contents.items():
+                temporary = folder / f".{name}.tmp"
+                temporary.write_bytes(content)
+                temporary.replace(folder / name)
+        except OSError as error:
+            message = f"result folder {folder}: cannot be written ({error}); choose another with --out"
+            raise AutotuneError(message) from error
+        return [folder / name for name in contents]
+
+
+def evaluation_json(evaluation: Evaluation) -> JsonObject:
+    """One evaluation as JSON; seconds and cycles stand under different keys."""
+    facts: dict[str, Any] = {
+        "config_id": config_id(evaluation.config),
+        "config": evaluation.config.to_json(),
+        "family": evaluation.config.family,
+        "kind": evaluation.kind,
+        "purpose": evaluation.purpose,
+        "compile_seconds": evaluation.compile_seconds,
+        "details": dict(evaluation.details),
+    }
+    match evaluation.outcome:
+        case Measured() as measured:
+            facts |= {
+                "seconds": measured.seconds,
+                "spread": measured.spread,
+                "default_seconds": measured.default_seconds,
+                "default_spread": measured.default_spread,
+                "passes": measured.passes,
+                "runs": measured.runs,
+                "relative_to_default": measured.cost,
+            }
+        case Estimated() as estimated:
+            facts |= {
+                "cycles": estimated.cycles,
+                "default_cycles": estimated.default_cycles,
+                "relative_to_default": estimated.cost,
+            }
+        case Failed() as failed:
+            facts |= {"reason": failed.reason.value, "message": failed.message}
+    return facts
+
+
+def tool_version() -> str:
+    """Version of this distribution."""
+    try:
+        return metadata.version("xla-autotune")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _how_to_use(tuned: TunedProgram) -> str:
+    flags: Iterable[str] = [f"{name}={value}" for name, value in tuned.options.items()]
+    text = "tuned.hlo (text) and tuned.pb (HloModuleProto) hold the same program, before XLA's optimisation."
+    if tuned.options or tuned.extra_options:
+        extra = ",".join(f"{name}={value}" for name, value in tuned.extra_options.items())
+        text += f" Compile with the options {', '.join(flags)}"
+        text += f" and xla_backend_extra_options={extra}." if extra else "."
+    return text
