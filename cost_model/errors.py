@@ -1,4 +1,4 @@
-"""Every error that `cost_model` raises on purpose. The message names what was given, what was expected and what to do."""
+"""Every error that `cost_model` raises on purpose. A message says what was expected, what was found, what to do."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Small hand-written programs that several tests use."""
 
-TWO_DOTS = """HloModule two_dots, entry_computation_layout={(f32[8,16]{1,0}, f32[16,32]{1,0}, f32[32,8]{1,0})->f32[8,8]{1,0}}
+TWO_DOTS = """HloModule two_dots
 
 ENTRY main {
   x = f32[8,16]{1,0} parameter(0)

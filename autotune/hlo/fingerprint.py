@@ -1,93 +1,155 @@
-"""A hash of what a program computes: the same however its parts are named, numbered or ordered."""
+"""A hash of what a program computes: the same however its parts are named, numbered or ordered in the file.
+
+Each computation is hashed once, callees first, with its instructions in a canonical order. An instruction counts with
+all its attributes except those that name things; pointers count as positions in that order, called computations as
+their hashes. Spellings that XLA reads alike (a default written out or left out, lists of replicas in an old or in a new
+field) are made alike first, so HLO text and a proto of the same program agree.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from protos import hlo_pb2
+from autotune.errors import ProgramReadError
+from protos import hlo_pb2, xla_data_pb2
 
-_NAMELESS_FIELDS = (
-    "name", "id", "metadata", "operand_ids", "control_predecessor_ids", "called_computation_ids", "original_value"
-)  # fmt: skip
-"""Fields of an instruction that name things or point to things; pointers are hashed as positions."""
+_HEXADECIMAL_DIGITS = 32
+
+_NAMING_FIELDS = ("name", "metadata", "original_value", "statistics_viz")
+_POINTER_FIELDS = ("id", "operand_ids", "control_predecessor_ids", "called_computation_ids", "channel_id")
+_SINGLE_SHARDINGS = ("sharding", "domain_entry_sharding", "domain_exit_sharding")
+
+Instructions = Mapping[int, hlo_pb2.HloInstructionProto]
 
 
-def fingerprint(module: hlo_pb2.HloModuleProto) -> str:
-    """The first 32 hexadecimal digits of a SHA-256.
+def fingerprint(module: bytes) -> str:
+    """Hash a program.
 
     Changes with opcodes, shapes, layouts, literals, attributes, entry layouts, aliasing and partitioning; not with
-    names, metadata, source locations, ids, or the order of instructions and computations in the file.
+    names, metadata, source locations, ids, the schedule, or the order of instructions and computations in the file.
+
+    Args:
+        module: serialized HloModuleProto; every id that it mentions exists (XLA checks that when a program is read).
+
+    Returns:
+        The first 32 hexadecimal digits of a SHA-256.
+
+    Raises:
+        ProgramReadError: an instruction refers to something that is not there.
     """
+    proto = hlo_pb2.HloModuleProto.FromString(module)  # our own copy: it is changed below
+    try:
+        return _fingerprint(proto)
+    except KeyError as error:
+        raise ProgramReadError(f"program {proto.name!r}: it refers to id {error}, which does not exist") from None
+
+
+def _fingerprint(module: hlo_pb2.HloModuleProto) -> str:
     computations = {computation.id: computation for computation in module.computations}
     hashes: dict[int, bytes] = {}
-    for identity in _callees_first(module, computations):
-        hashes[identity] = _hash_computation(computations[identity], hashes)
+    channels: list[int] = []
+    for identity in _callees_first(module.entry_computation_id, computations):
+        hashes[identity] = _hash_computation(computations[identity], hashes, channels)
     digest = hashlib.sha256(hashes[module.entry_computation_id])
-    shape = hlo_pb2.HloModuleProto().host_program_shape
-    shape.CopyFrom(module.host_program_shape)
-    del shape.parameter_names[:]
-    digest.update(shape.SerializeToString(deterministic=True))
-    for field in ("input_output_alias", "buffer_donor", "device_assignment"):
-        if module.HasField(field):
-            digest.update(field.encode() + getattr(module, field).SerializeToString(deterministic=True))
-    return digest.hexdigest()[:32]
+    # Channels are numbers that tie instructions together, wherever they stand: what counts is which are the same.
+    numbers = {channel: index for index, channel in enumerate(dict.fromkeys(channels))}
+    digest.update(str([numbers[channel] for channel in channels]).encode())
+    for part in _module_parts(module):
+        digest.update(part)
+    return digest.hexdigest()[:_HEXADECIMAL_DIGITS]
 
 
-def _callees_first(
-    module: hlo_pb2.HloModuleProto, computations: dict[int, hlo_pb2.HloComputationProto]
-) -> Iterator[int]:
-    """Ids of all computations that the entry reaches, each after those that it calls."""
+def _module_parts(module: hlo_pb2.HloModuleProto) -> Iterator[bytes]:
+    """What counts besides the computations, a label before each."""
+    program_shape = module.host_program_shape
+    del program_shape.parameter_names[:]
+    for shape in (*program_shape.parameters, program_shape.result):
+        _plain_shape(shape)
+    for sharding in (module.spmd_output_sharding, *module.spmd_parameters_shardings):
+        _plain_sharding(sharding)
+    yield b"shape" + program_shape.SerializeToString(deterministic=True)
+    # Entries of a set, in whatever order.
+    for label, entries in (("alias", module.input_output_alias.entries), ("donor", module.buffer_donor.entries)):
+        yield label.encode() + b"".join(sorted(entry.SerializeToString(deterministic=True) for entry in entries))
+    devices = module.device_assignment
+    if devices.replica_count * devices.computation_count > 1:
+        yield b"devices" + devices.SerializeToString(deterministic=True)
+    yield b"output" + module.spmd_output_sharding.SerializeToString(deterministic=True)
+    for sharding in module.spmd_parameters_shardings:
+        yield b"parameter" + sharding.SerializeToString(deterministic=True)
+    yield b"attributes" + module.frontend_attributes.SerializeToString(deterministic=True)
+
+
+def _callees_first(entry: int, computations: Mapping[int, hlo_pb2.HloComputationProto]) -> Iterator[int]:
+    """Ids of all computations that the entry reaches, each after those that it calls; the entry last."""
     done: set[int] = set()
-    pending = [(module.entry_computation_id, False)]
+    pending = [(entry, False)]
     while pending:
         identity, expanded = pending.pop()
+        if identity in done:
+            continue
         if expanded:
-            if identity not in done:
-                done.add(identity)
-                yield identity
-        elif identity not in done:
+            done.add(identity)
+            yield identity
+        else:
             pending.append((identity, True))
             for instruction in computations[identity].instructions:
                 pending += [(called, False) for called in instruction.called_computation_ids]
 
 
-def _hash_computation(computation: hlo_pb2.HloComputationProto, hashes: dict[int, bytes]) -> bytes:
+def _hash_computation(
+    computation: hlo_pb2.HloComputationProto, hashes: Mapping[int, bytes], channels: list[int]
+) -> bytes:
+    """Hash one computation, whose callees are in `hashes`, and append its channels to `channels`."""
     by_id = {instruction.id: instruction for instruction in computation.instructions}
-    order = _canonical_order(computation, by_id)
+    contents = {identity: _content(instruction, hashes) for identity, instruction in by_id.items()}
+    order = _canonical_order(computation.root_id, by_id, contents)
     position = {identity: index for index, identity in enumerate(order)}
     digest = hashlib.sha256()
     for identity in order:
-        digest.update(_nameless(by_id[identity]))
         instruction = by_id[identity]
-        pointers = [position[i] for i in instruction.operand_ids]
-        control = sorted(position[i] for i in instruction.control_predecessor_ids)
-        digest.update(f"|{pointers}|{control}|".encode())
-        for called in instruction.called_computation_ids:
-            digest.update(hashes[called])
-    digest.update(f"root {position[computation.root_id]}".encode())
+        operands = [position[other] for other in instruction.operand_ids]
+        control = sorted(position[other] for other in instruction.control_predecessor_ids)
+        pointers = f"{len(contents[identity])} {operands} {control} {instruction.channel_id > 0};"
+        digest.update(pointers.encode())
+        digest.update(contents[identity])
+        if instruction.channel_id > 0:
+            channels.append(instruction.channel_id)
+    digest.update(f"root {position[computation.root_id]} {computation.execution_thread}".encode())
     return digest.digest()
 
 
-def _canonical_order(
-    computation: hlo_pb2.HloComputationProto, by_id: dict[int, hlo_pb2.HloInstructionProto]
-) -> list[int]:
-    """Parameters by number, then what the root needs in depth-first post-order, then the rest by content."""
+def _canonical_order(root: int, by_id: Instructions, contents: Mapping[int, bytes]) -> list[int]:
+    """Parameters by number, then what the root needs in depth-first post-order, then what nothing needs."""
     parameters = sorted((i for i in by_id.values() if i.opcode == "parameter"), key=lambda i: i.parameter_number)
     order = [parameter.id for parameter in parameters]
     seen = set(order)
-    _post_order([computation.root_id], by_id, seen, order)
-    dead = [identity for identity in by_id if identity not in seen]
-    if dead:
-        # Content alone orders dead code; ties are equal in everything but their operands.
-        dead.sort(key=lambda identity: _nameless(by_id[identity]))
-        _post_order(dead, by_id, seen, order)
+    order += _post_order([root], by_id, seen)
+    if len(order) < len(by_id):
+        order += _post_order(_dead_ends(by_id, contents, seen), by_id, seen)
     return order
 
 
-def _post_order(
-    roots: list[int], by_id: dict[int, hlo_pb2.HloInstructionProto], seen: set[int], order: list[int]
-) -> None:
+def _dead_ends(by_id: Instructions, contents: Mapping[int, bytes], seen: set[int]) -> list[int]:
+    """Instructions that the root does not need and that nothing uses, in an order that their content gives."""
+    # The hash of a whole tree of instructions: two that are equal compute the same from the same parameters.
+    trees: dict[int, bytes] = {}
+    for identity in _post_order(list(by_id), by_id, set()):
+        instruction = by_id[identity]
+        before = [*instruction.operand_ids, -1, *instruction.control_predecessor_ids]
+        digest = hashlib.sha256(contents[identity])
+        for other in before:
+            digest.update(trees[other] if other >= 0 else b"|")
+        trees[identity] = digest.digest()
+    dead = [identity for identity in by_id if identity not in seen]
+    used = {other for identity in dead for other in _needs(by_id[identity])}
+    return sorted((identity for identity in dead if identity not in used), key=lambda identity: trees[identity])
+
+
+def _post_order(roots: Iterable[int], by_id: Instructions, seen: set[int]) -> list[int]:
+    """What the roots need and is not in `seen` (which is extended): operands in order, then the instruction."""
+    order = []
     for root in roots:
         pending = [(root, False)]
         while pending:
@@ -97,14 +159,67 @@ def _post_order(
             elif identity not in seen:
                 seen.add(identity)
                 pending.append((identity, True))
-                instruction = by_id[identity]
-                before = [*instruction.operand_ids, *instruction.control_predecessor_ids]
-                pending += [(other, False) for other in reversed(before) if other not in seen]
+                pending += [(other, False) for other in reversed(_needs(by_id[identity])) if other not in seen]
+    return order
 
 
-def _nameless(instruction: hlo_pb2.HloInstructionProto) -> bytes:
-    copy = hlo_pb2.HloInstructionProto()
-    copy.CopyFrom(instruction)
-    for field in _NAMELESS_FIELDS:
-        copy.ClearField(field)
-    return copy.SerializeToString(deterministic=True)
+def _needs(instruction: hlo_pb2.HloInstructionProto) -> list[int]:
+    return [*instruction.operand_ids, *instruction.control_predecessor_ids]
+
+
+def _content(instruction: hlo_pb2.HloInstructionProto, hashes: Mapping[int, bytes]) -> bytes:
+    """The instruction without names and pointers, in one spelling; it loses its names, but keeps its pointers."""
+    for name in _NAMING_FIELDS:
+        instruction.ClearField(name)
+    _plain_shape(instruction.shape)
+    if instruction.HasField("literal"):
+        _plain_shape(instruction.literal.shape)
+    for shape in instruction.operand_shapes_with_layout:
+        _plain_shape(shape)
+    if instruction.feature_group_count == 1:  # as good as absent: old versions write it everywhere, new ones do not
+        instruction.feature_group_count = 0
+    if instruction.batch_group_count == 1:
+        instruction.batch_group_count = 0
+    if not instruction.frontend_attributes.map:
+        instruction.ClearField("frontend_attributes")
+    for name in _SINGLE_SHARDINGS:
+        if instruction.HasField(name):
+            _plain_sharding(getattr(instruction, name))
+    _plain_replica_groups(instruction)
+    plain = hlo_pb2.HloInstructionProto()
+    plain.CopyFrom(instruction)
+    for name in _POINTER_FIELDS:
+        plain.ClearField(name)
+    called = b"".join(hashes[identity] for identity in instruction.called_computation_ids)
+    return plain.SerializeToString(deterministic=True) + called
+
+
+def _plain_shape(shape: xla_data_pb2.ShapeProto) -> None:
+    """Take out defaults that some versions of XLA write and others do not."""
+    if shape.is_dynamic_dimension and not any(shape.is_dynamic_dimension):
+        shape.ClearField("is_dynamic_dimension")
+    if shape.layout.tail_padding_alignment_in_elements == 1:
+        shape.layout.tail_padding_alignment_in_elements = 0
+    if not shape.dimensions and shape.HasField("layout") and not shape.layout.ByteSize():
+        shape.ClearField("layout")  # a scalar's layout says nothing
+    for part in shape.tuple_shapes:
+        _plain_shape(part)
+
+
+def _plain_sharding(sharding: xla_data_pb2.OpSharding) -> None:
+    """Take out source locations."""
+    sharding.ClearField("metadata")
+    if sharding.HasField("named_sharding"):
+        sharding.named_sharding.ClearField("metadata")
+    for part in sharding.tuple_shardings:
+        _plain_sharding(part)
+
+
+def _plain_replica_groups(instruction: hlo_pb2.HloInstructionProto) -> None:
+    """Replica groups stand in one field in old versions, in another in new ones, and in both in between."""
+    if instruction.replica_groups and instruction.WhichOneof("replica_group_list") is None:
+        instruction.collective_device_list.replica_groups.extend(instruction.replica_groups)
+    instruction.ClearField("replica_groups")
+    instruction.ClearField("all_reduce_id")
+    if instruction.HasField("collective_device_list") and not instruction.collective_device_list.ByteSize():
+        instruction.ClearField("collective_device_list")

@@ -29,33 +29,21 @@ _SPLIT_WORDS = ("cluster", "while", "cond")
 _CONFIGURABLE = np.array([features.OPCODE_IDS[name] for name in features.CONFIGURABLE_OPCODES], dtype=np.uint8)
 
 
-def program_graph(program: Program) -> ProgramGraph:
+def program_graph(program: Program | hlo_pb2.HloModuleProto | bytes) -> ProgramGraph:
     """Turns a program into a graph.
 
     Args:
-        program: the program; its configurable nodes are its convolution, dot and reshape instructions.
+        program: the program, its module, or the serialized module. Its configurable nodes are its convolution, dot and
+            reshape instructions.
 
     Returns:
         The features, equal bit for bit to those of TpuGraphs for the same module.
 
     Raises:
-        ProgramReadError: the module has no instructions, or one of them refers to another that does not exist.
-    """
-    return module_graph(program.proto)
-
-
-def module_graph(module: hlo_pb2.HloModuleProto | bytes) -> ProgramGraph:
-    """Turns a module into a graph; like `program_graph`.
-
-    Args:
-        module: the module, or its serialized form.
-
-    Raises:
         ProgramReadError: the bytes are no module, the module has no instructions, or one of them refers to another
             that does not exist.
     """
-    if isinstance(module, bytes):
-        module = _parse(module)
+    module = _module(program)
     instructions = [instruction for computation in module.computations for instruction in computation.instructions]
     if not instructions:
         raise ProgramReadError(f"module {module.name!r}: expected at least one instruction, found none")
@@ -72,11 +60,15 @@ def module_graph(module: hlo_pb2.HloModuleProto | bytes) -> ProgramGraph:
     )
 
 
-def _parse(data: bytes) -> hlo_pb2.HloModuleProto:
+def _module(program: Program | hlo_pb2.HloModuleProto | bytes) -> hlo_pb2.HloModuleProto:
+    if isinstance(program, hlo_pb2.HloModuleProto):
+        return program
+    if not isinstance(program, bytes):
+        return program.proto
     try:
-        return hlo_pb2.HloModuleProto.FromString(data)
+        return hlo_pb2.HloModuleProto.FromString(program)
     except DecodeError as error:
-        raise ProgramReadError(f"{len(data)} bytes: expected a serialized HloModuleProto, found {error}") from None
+        raise ProgramReadError(f"{len(program)} bytes: expected a serialized HloModuleProto, found {error}") from None
 
 
 class _Nodes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
+from autotune.hlo.fingerprint import fingerprint
 from protos import hlo_pb2
 
 
@@ -17,7 +19,7 @@ class Program:
         module: serialized `HloModuleProto`.
         source: where it came from, such as "model.hlo (HLO text)".
         notes: what was done to it while reading (un-fused, ...).
-        tuning: the serialized `ModuleTuningData` it came from, if any.
+        tuning: the serialized `ModuleTuningData` it came from, if any; its module is as the file has it.
     """
 
     name: str
@@ -33,7 +35,9 @@ class Program:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash that does not change with names, metadata, ids or the order of instructions."""
-        from autotune.hlo.fingerprint import fingerprint
+        """A hash that does not change with names, metadata, ids or the order of instructions: 32 hexadecimal digits."""
+        return fingerprint(self.module)
 
-        return fingerprint(self.proto)
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what is cached can be made again, so it is not pickled."""
+        return {field.name: self.__dict__[field.name] for field in fields(self)}

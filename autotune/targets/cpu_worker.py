@@ -90,8 +90,8 @@ class CpuWorker:
         if needed > limits.memory:
             raise ProgramTooLargeError(
                 f"the compiled program needs {describe_bytes(needed)} "
-                f"({describe_bytes(memory['argument'])} of arguments, {describe_bytes(memory['output'])} of results, {describe_bytes(memory['temp'])} of temporaries), "
-                f"the limit is {describe_bytes(limits.memory)}"
+                f"({describe_bytes(memory['argument'])} of arguments, {describe_bytes(memory['output'])} of results, "
+                f"{describe_bytes(memory['temp'])} of temporaries), the limit is {describe_bytes(limits.memory)}"
             )
         enter_phase("making inputs", 60 + memory["argument"] / 20e6)
         self._arguments = [jaxlib.to_device(array) for array in make_inputs(list(specs), seed)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,32 +56,131 @@ class _Decisions:
         return table[self.choice]
 
 
-def layout_seconds(tensors: GraphTensors, configs: LayoutConfigs, device: DeviceDescription) -> NDArray[np.float64]:
-    """Seconds that each config adds to the default (less than 0 where less is padded).
+class LayoutCosts:
+    """What layout configs of one graph cost on one device; keeps what does not depend on the configs.
 
     Args:
         tensors: the program.
-        configs: c configs.
         device: what it runs on.
-
-    Returns:
-        float64[c]; 0 for a config that leaves everything to the compiler.
     """
-    default = tensors.default_order if device.follows_layouts else tensors.row_major
-    decisions = [
-        _decisions(node, default(node), configs.node_config_feat[:, row, features.LAYOUT_TENSORS[place].entries])
-        for row, place, node in tensors.configurable()
-    ]
-    decided = [each for each in decisions if each.orders]
-    result = np.zeros(len(configs))
-    if device.follows_layouts:
+
+    def __init__(self, tensors: GraphTensors, device: DeviceDescription) -> None:
+        self._tensors = tensors
+        self._device = device
+        self._configurable = list(tensors.configurable())
+        self._groups = _groups(tensors) if device.follows_layouts else np.zeros(0, dtype=np.int64)
+        self._parameter_of_group: dict[int, int] = {}
+        if device.follows_layouts:
+            for node in np.flatnonzero(tensors.is_opcode("parameter")).tolist():
+                self._parameter_of_group.setdefault(int(self._groups[node]), node)
+
+    def seconds(self, configs: LayoutConfigs) -> NDArray[np.float64]:
+        """Seconds that each config adds to the default (below 0 where it pads less).
+
+        Args:
+            configs: c configs.
+
+        Returns:
+            float64[c]; 0 for a config that leaves everything to the compiler.
+        """
+        default = self._tensors.default_order if self._device.follows_layouts else self._tensors.row_major
+        decisions = (
+            _decisions(node, default(node), configs.node_config_feat[:, row, features.LAYOUT_TENSORS[place].entries])
+            for row, place, node in self._configurable
+        )
+        decided = [each for each in decisions if each.orders]
+        result = np.zeros(len(configs))
         for each in decided:
-            result += _padding_seconds(tensors, each, device)
-        result += _disagreement_seconds(tensors, decided, len(configs), device)
-    else:
+            result += self._padding(each) if self._device.follows_layouts else self._round_trip(each)
+        if self._device.follows_layouts:
+            result += self._disagreement(decided, len(configs))
+        return result
+
+    # ---- Neighbours stay row-major (XLA:CPU) ------------------------------------------------------------------------
+
+    def _round_trip(self, decisions: _Decisions) -> NDArray[np.float64]:
+        """A copy in and a copy out, each reading and writing the tensor once, for every order but row-major.
+
+        The orders in the program say nothing here: they are those of the framework that wrote it (a transpose is often
+        written as a mere change of order), and XLA:CPU assigns its own.
+        """
+        dimensions = self._tensors.dimensions(decisions.node)
+        default = physical_order(self._tensors.row_major(decisions.node), dimensions)
+        traffic = 2 * 2 * float(self._tensors.bytes[decisions.node])
+
+        def seconds(order: Order) -> float:
+            physical = physical_order(order, dimensions)
+            if physical == default:
+                return 0.0
+            kept = physical[0] == default[0]
+            penalty = self._device.copy_penalty if kept else self._device.transposition_penalty
+            return traffic * penalty / self._device.memory_bandwidth
+
+        return decisions.look_up(seconds)
+
+    # ---- Neighbours follow (XLA:TPU) --------------------------------------------------------------------------------
+
+    def _padding(self, decisions: _Decisions) -> NDArray[np.float64]:
+        """More bytes to move than in the default order, for one use of the tensor."""
+        default = self._size(decisions.node, self._tensors.default_order(decisions.node))
+        return decisions.look_up(
+            lambda order: (self._size(decisions.node, order) - default) / self._device.memory_bandwidth
+        )
+
+    def _disagreement(self, decided: list[_Decisions], configs: int) -> NDArray[np.float64]:
+        """Copies where decisions about tensors that would share an order differ."""
+        members: dict[int, list[_Decisions]] = defaultdict(list)
         for each in decided:
-            result += _round_trip_seconds(tensors, each, device)
-    return result
+            members[int(self._groups[each.node])].append(each)
+        result = np.zeros(configs)
+        for label, group in members.items():
+            parameter = self._parameter_of_group.get(label)
+            if parameter is not None:
+                # The layout of an argument is fixed from outside.
+                order = self._tensors.default_order(parameter)
+                group.append(_Decisions(parameter, (order,), np.zeros(configs, dtype=np.int64)))
+            if len(group) > 1:
+                result += self._copied_bytes(label, group, configs) / self._device.memory_bandwidth
+        return result
+
+    def _copied_bytes(self, label: int, group: list[_Decisions], configs: int) -> NDArray[np.float64]:
+        """Bytes read and written by the copies within one group.
+
+        The undecided tensors of a group take the order of those members from which the least has to be copied; every
+        other member with a different order costs one copy: its own padded bytes and those of the common order.
+
+        Args:
+            label: the node that stands for the group.
+            group: what is decided about its members.
+            configs: c.
+
+        Returns:
+            float64[c].
+        """
+        dimensions = self._tensors.dimensions(label)
+        ids: dict[Order, int] = {}
+        table = [[ids.setdefault(physical_order(o, dimensions), len(ids)) for o in each.orders] for each in group]
+        count = np.zeros((len(ids), configs))
+        size = np.zeros((len(ids), configs))
+        every = np.arange(configs)
+        for member, numbers in zip(group, table, strict=True):
+            decided = every[member.choice != _UNDECIDED_ID]
+            order = np.array(numbers)[member.choice[decided]]
+            count[order, decided] += 1
+            size[order, decided] += member.look_up(partial(self._size, member.node))[decided]
+        total_count, total_size = count.sum(axis=0), size.sum(axis=0)
+        best = np.full(configs, np.inf)
+        for order, number in ids.items():
+            full = order + tuple(d for d in range(len(dimensions)) if d not in order)
+            common = self._size(label, full)
+            copied = total_size - size[number] + (total_count - count[number]) * common
+            best = np.where(count[number] > 0, np.minimum(best, copied), best)
+        return np.where(np.isfinite(best), best, 0.0)
+
+    def _size(self, node: int, order: Order) -> float:
+        """Padded bytes of a node's output in an order."""
+        width = float(self._tensors.element_bytes[node])
+        return padded_bytes(self._tensors.dimensions(node), order, width, self._device)
 
 
 def _decisions(node: int, default: Order, columns: NDArray[np.float32]) -> _Decisions:
@@ -96,87 +196,6 @@ def _decisions(node: int, default: Order, columns: NDArray[np.float32]) -> _Deci
             order = complete_order(entries[example].tolist(), default)
             table[position] = orders.setdefault(order, len(orders))
     return _Decisions(node, tuple(orders), table[inverse.reshape(-1)])
-
-
-# ---- Neighbours stay row-major (XLA:CPU) ----------------------------------------------------------------------------
-
-
-def _round_trip_seconds(tensors: GraphTensors, decisions: _Decisions, device: DeviceDescription) -> NDArray[np.float64]:
-    """A copy in and a copy out, each reading and writing the tensor once, for every order but row-major.
-
-    The orders in the program say nothing here: they are those of the framework that wrote it (a transpose is often
-    written as a mere change of order), and XLA:CPU assigns its own.
-    """
-    dimensions = tensors.dimensions(decisions.node)
-    default = physical_order(tensors.row_major(decisions.node), dimensions)
-    traffic = 2 * 2 * float(tensors.bytes[decisions.node])
-
-    def seconds(order: Order) -> float:
-        physical = physical_order(order, dimensions)
-        if physical == default:
-            return 0.0
-        penalty = device.copy_penalty if physical[0] == default[0] else device.transposition_penalty
-        return traffic * penalty / device.memory_bandwidth
-
-    return decisions.look_up(seconds)
-
-
-# ---- Neighbours follow (XLA:TPU) ------------------------------------------------------------------------------------
-
-
-def _padding_seconds(tensors: GraphTensors, decisions: _Decisions, device: DeviceDescription) -> NDArray[np.float64]:
-    """More bytes to move than in the default order, for one use of the tensor."""
-    size = _padded(tensors, decisions.node, device)
-    default = size(tensors.default_order(decisions.node))
-    return decisions.look_up(lambda order: (size(order) - default) / device.memory_bandwidth)
-
-
-def _disagreement_seconds(
-    tensors: GraphTensors, decided: list[_Decisions], configs: int, device: DeviceDescription
-) -> NDArray[np.float64]:
-    """Copies where decisions about tensors that would share an order differ."""
-    groups = _groups(tensors)
-    members: dict[int, list[_Decisions]] = defaultdict(list)
-    for each in decided:
-        members[int(groups[each.node])].append(each)
-    for parameter in np.flatnonzero(tensors.is_opcode("parameter")).tolist():
-        if int(groups[parameter]) in members:
-            # The layout of an argument is fixed from outside.
-            fixed = _Decisions(parameter, (tensors.default_order(parameter),), np.zeros(configs, dtype=np.int64))
-            members[int(groups[parameter])].append(fixed)
-    result = np.zeros(configs)
-    for group in members.values():
-        if len(group) > 1:
-            result += _group_copy_bytes(tensors, group, configs, device) / device.memory_bandwidth
-    return result
-
-
-def _group_copy_bytes(
-    tensors: GraphTensors, group: list[_Decisions], configs: int, device: DeviceDescription
-) -> NDArray[np.float64]:
-    """Bytes read and written by the copies within one group.
-
-    The undecided tensors of the group take the order of that member from which the least has to be copied; every other
-    member with a different order costs one copy: its own padded bytes and those of the common order.
-
-    Returns:
-        float64[c].
-    """
-    ids: dict[Order, int] = {}
-    agreed = []
-    sizes = []
-    for member in group:
-        dimensions = tensors.dimensions(member.node)
-        numbers = [ids.setdefault(physical_order(order, dimensions), len(ids)) for order in member.orders]
-        agreed.append(np.array([*numbers, _UNDECIDED_ID])[member.choice])
-        sizes.append(member.look_up(_padded(tensors, member.node, device)))
-    order, size = np.stack(agreed), np.stack(sizes)
-    best = np.full(configs, np.inf)
-    for candidate in range(len(group)):
-        differs = (order != order[candidate]) & (order != _UNDECIDED_ID)
-        copied = np.where(differs, size + size[candidate], 0.0).sum(axis=0)
-        best = np.where(order[candidate] == _UNDECIDED_ID, best, np.minimum(best, copied))
-    return np.where(np.isfinite(best), best, 0.0)
 
 
 def _groups(tensors: GraphTensors) -> NDArray[np.int64]:
@@ -200,8 +219,3 @@ def _groups(tensors: GraphTensors) -> NDArray[np.int64]:
         if (lowest == labels).all():
             return labels
         labels = lowest
-
-
-def _padded(tensors: GraphTensors, node: int, device: DeviceDescription) -> Callable[[Order], float]:
-    dimensions, width = tensors.dimensions(node), float(tensors.element_bytes[node])
-    return lambda order: padded_bytes(dimensions, order, width, device)

@@ -94,6 +94,11 @@ class GraphTensors:
         rows = slice(self._starts[node], self._starts[node + 1])
         return [int(producer) for producer in self.graph.edge_index[rows, 1][~self.is_call[rows]]]
 
+    def called(self, node: int) -> list[int]:
+        """The roots of the computations that a node calls."""
+        rows = slice(self._starts[node], self._starts[node + 1])
+        return [int(root) for root in self.graph.edge_index[rows, 1][self.is_call[rows]]]
+
     def first_operands(self, node: int) -> tuple[int | None, int | None]:
         """First and second operand of a convolution, dot or reshape; None where there is none."""
         product = self.product(node)

