@@ -102,7 +102,7 @@ CPU: Final = DeviceDescription(
         "sublanes": "memory of a CPU is not tiled",
         "lanes": "AVX-512: 512 bits / 32 bits",
         "vector_registers": "AVX-512: zmm0 to zmm31",
-        "frequency": _CPU_SOURCE + "the clock at which the port model of cost_model/analytical/tile_cpu.py meets 240 "
+        "frequency": _CPU_SOURCE + "the clock at which the port model of cost_model/analytical/tile_cpu.py meets 252 "
         "tiles of XLA:CPU's tiled product in the mean",
         "transfer_overhead": "a CPU has no scratchpad",
         "follows_layouts": "XLA:CPU's layout assignment keeps every other operand row-major",

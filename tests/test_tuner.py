@@ -189,6 +189,13 @@ def test_a_space_that_is_used_up(database: Path) -> None:
     assert len(set(target.searched())) == 3**6
 
 
+def test_a_program_without_choice_is_measured_all_the_same(database: Path) -> None:
+    result = api.search(programs.lookup(), target=KnownTarget(), database=database, budget=10)
+    assert result.counts == {"measured": 1, "estimated": 0, "failed": 0}
+    assert not result.improved
+    assert result.stopped == "space used up"
+
+
 def test_a_default_that_fails_is_an_error(database: Path) -> None:
     with pytest.raises(DefaultFailedError, match=r"compile timed out: no answer"):
         search(KnownTarget(cost=lambda c: Failed(FailureReason.COMPILE_TIMED_OUT, "no answer")), database)

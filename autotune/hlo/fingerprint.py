@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from autotune.errors import ProgramReadError
 from protos import hlo_pb2, xla_data_pb2
 
@@ -173,6 +175,8 @@ def _content(instruction: hlo_pb2.HloInstructionProto, hashes: Mapping[int, byte
         instruction.ClearField(name)
     _plain_shape(instruction.shape)
     if instruction.HasField("literal"):
+        if instruction.literal.shape.layout.tiles:
+            del instruction.literal.shape.layout.tiles[:]  # its values are never tiled, whatever the layout says
         _plain_shape(instruction.literal.shape)
     for shape in instruction.operand_shapes_with_layout:
         _plain_shape(shape)
@@ -180,6 +184,8 @@ def _content(instruction: hlo_pb2.HloInstructionProto, hashes: Mapping[int, byte
         instruction.feature_group_count = 0
     if instruction.batch_group_count == 1:
         instruction.batch_group_count = 0
+    if not instruction.precision_config.algorithm and not any(instruction.precision_config.operand_precision):
+        instruction.ClearField("precision_config")  # every operand in its default precision
     if not instruction.frontend_attributes.map:
         instruction.ClearField("frontend_attributes")
     for name in _SINGLE_SHARDINGS:
@@ -190,8 +196,12 @@ def _content(instruction: hlo_pb2.HloInstructionProto, hashes: Mapping[int, byte
     plain.CopyFrom(instruction)
     for name in _POINTER_FIELDS:
         plain.ClearField(name)
+    # Attributes newer than our protos count, unless they are empty (XLA writes some of them everywhere).
+    fields = UnknownFieldSet(plain)
+    unknown = [(field.field_number, field.data) for field in map(fields.__getitem__, range(len(fields))) if field.data]
+    plain.DiscardUnknownFields()
     called = b"".join(hashes[identity] for identity in instruction.called_computation_ids)
-    return plain.SerializeToString(deterministic=True) + called
+    return plain.SerializeToString(deterministic=True) + (str(unknown).encode() if unknown else b"") + called
 
 
 def _plain_shape(shape: xla_data_pb2.ShapeProto) -> None:
@@ -207,8 +217,10 @@ def _plain_shape(shape: xla_data_pb2.ShapeProto) -> None:
 
 
 def _plain_sharding(sharding: xla_data_pb2.OpSharding) -> None:
-    """Take out source locations."""
+    """Take out source locations, and the shape of the assignment to one device, which not all versions write."""
     sharding.ClearField("metadata")
+    if sharding.type == xla_data_pb2.OpSharding.MAXIMAL:
+        sharding.ClearField("tile_assignment_dimensions")
     if sharding.HasField("named_sharding"):
         sharding.named_sharding.ClearField("metadata")
     for part in sharding.tuple_shardings:

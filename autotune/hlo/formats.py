@@ -60,7 +60,7 @@ def is_text(data: bytes) -> bool:
 
 def is_mlir_bytecode(data: bytes) -> bool:
     """MLIR bytecode, or jax's export format around it (a flatbuffer: nothing else stands before the bytecode)."""
-    return data.startswith(_MLIR_BYTECODE_MAGIC) or 0 < data.find(_MLIR_BYTECODE_MAGIC + b"\rStableHLO_v", 0, 65_536)
+    return data.startswith(_MLIR_BYTECODE_MAGIC) or data.find(_MLIR_BYTECODE_MAGIC + b"\rStableHLO_v", 0, 65_536) > 0
 
 
 def parse_binary(data: bytes) -> tuple[Format, list[BinaryModule]] | None:

@@ -56,7 +56,7 @@ def _installed_version() -> str | None:
 check_version(_installed_version())
 
 # Only after the check: the names differ between versions.
-from jaxlib import _hlo, _jax, xla_client  # noqa: E402
+from jaxlib import _hlo, _jax, xla_client  # type: ignore[attr-defined]  # noqa: E402
 from jaxlib.mlir import ir  # noqa: E402
 from jaxlib.mlir._mlir_libs import _jax_mlir_ext  # noqa: E402
 from jaxlib.mlir.dialects import chlo, mhlo, sdy, stablehlo  # noqa: E402
@@ -88,8 +88,10 @@ def parse_hlo_text(text: str) -> bytes:
 
 
 def print_hlo_text(module: bytes) -> str:
-    """Serialized HloModuleProto -> HLO text."""
-    text: str = _hlo.HloModule.from_serialized_hlo_module_proto(module).to_string()
+    """Serialized HloModuleProto -> HLO text from which XLA makes the same program."""
+    options = _hlo.HloPrintOptions()
+    options.print_large_constants = True  # else they are "{...}", which XLA reads as made-up values
+    text: str = _hlo.HloModule.from_serialized_hlo_module_proto(module).to_string(options)
     devices = hlo_pb2.HloModuleProto.FromString(module).device_assignment
     header, line_end, rest = text.partition("\n")
     for key, count in (("replica_count", devices.replica_count), ("num_partitions", devices.computation_count)):
@@ -290,7 +292,7 @@ def to_device(array: NDArray[Any]) -> Any:
     """An array on the CPU device, of exactly this dtype."""
     import jax
 
-    jax.config.update("jax_enable_x64", True)  # else 64-bit inputs are narrowed without a word
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]  # else 64-bit inputs are narrowed without a word
     return jax.device_put(array, _cpu_client().local_devices()[0])
 
 

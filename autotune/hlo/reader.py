@@ -53,9 +53,7 @@ def read(path: str | os.PathLike[str], *, module_name: str | None = None, keep_o
     return read_bytes(_load(path), path.name, module_name=module_name, keep_optimised=keep_optimised)
 
 
-def read_bytes(
-    data: bytes, source: str, *, module_name: str | None = None, keep_optimised: bool = False
-) -> Program:
+def read_bytes(data: bytes, source: str, *, module_name: str | None = None, keep_optimised: bool = False) -> Program:
     """Read a program from memory.
 
     Args:
@@ -74,11 +72,12 @@ def read_bytes(
     with _Xla(source, len(data)) as xla:
         form, candidates = _modules(data, source, xla)
         found = _choose(candidates, module_name, source)
-        module, notes = found.module, tuple[str, ...]()
+        module, notes = found.module, _elided_constants(data, form)
         _check_static(module, source)
         was_optimised = optimised.is_optimised(module)
         if was_optimised and not keep_optimised:
-            module, notes = optimised.unfuse(module, source)
+            module, undone = optimised.unfuse(module, source)
+            notes += undone
         serialized = module.SerializeToString(deterministic=True)
         notes += xla.check(serialized, tolerant=was_optimised)
     tuning = found.tuning.SerializeToString(deterministic=True) if found.tuning is not None else None
@@ -87,7 +86,7 @@ def read_bytes(
 
 def _load(path: Path) -> bytes:
     try:
-        with path.open("rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:  # (Path.open takes no opener)
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ProgramReadError(f"{path}: not a regular file; expected {_KNOWN}")
@@ -150,6 +149,13 @@ def _choose(candidates: list[BinaryModule], name: str | None, source: str) -> Bi
         which = f"{len(chosen)} modules are named {name!r}" if name else "several modules; choose one by its name"
         raise ProgramReadError(f"{source}: {which}: {listed}")
     return chosen[0]
+
+
+def _elided_constants(data: bytes, form: Format) -> tuple[str, ...]:
+    count = data.count(b"constant({...})") if form is Format.HLO_TEXT else 0
+    if not count:
+        return ()
+    return (f"{count} constants are left out of the text ({{...}}): XLA puts made-up values in their places",)
 
 
 def _check_static(module: hlo_pb2.HloModuleProto, source: str) -> None:

@@ -79,6 +79,8 @@ class SearchProgress:
 def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
     """The table, the verdict, and where the files are."""
     parts: list[RenderableType] = [_head(result), _table(result), _verdict(result)]
+    if result.space.size == 1:
+        parts.append(Text(f"note: this program leaves no {result.space.kind} choice on this target"))
     parts += [Text(f"note: {note}", style="dim") for note in result.prepared.notes]
     finite = result.prepared.details.get("finite_outputs")
     if isinstance(finite, float) and finite < 0.5:

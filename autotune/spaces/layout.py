@@ -120,21 +120,14 @@ class LayoutSpace:
     """All layout configs of one module.
 
     Args:
-        module: the module just before layout assignment.
-
-    Raises:
-        SpaceError: no tensor of the module has a choice.
+        module: the module just before layout assignment. When no convolution, dot or reshape of it has a tensor of two
+            dimensions larger than one, the space has one point: the default.
     """
 
     kind = "layout"
 
     def __init__(self, module: hlo_pb2.HloModuleProto) -> None:
         self.node_ids, self.tensors = _find_tensors(module)
-        if not self.tensors:
-            raise SpaceError(
-                f"program {module.name!r} has no layout choice: no convolution, dot or reshape has a tensor with "
-                "two or more dimensions larger than 1"
-            )
         self._by_key = {(tensor.node, tensor.tensor): tensor for tensor in self.tensors}
         self._row_of_node = {node: row for row, node in enumerate(self.node_ids)}
         self._by_node: dict[int, list[LayoutTensor]] = {}
@@ -158,6 +151,8 @@ class LayoutSpace:
 
     def sample(self, rng: np.random.Generator) -> LayoutConfig:
         """Decide some tensors (whole nodes half of the time), usually in row-major order, sometimes in any."""
+        if not self.tensors:
+            return self.default
         density = rng.choice(_DENSITIES)
         unusual = rng.choice(_UNUSUAL)
         if rng.random() < 0.5:
@@ -172,6 +167,8 @@ class LayoutSpace:
     def mutate(self, config: Config, rng: np.random.Generator) -> LayoutConfig:
         """Change one to three tensors, or all tensors of one node."""
         orders = self._own(config).as_mapping()
+        if not self.tensors:
+            return self.default
         if rng.random() < 0.4:
             node = list(self._by_node)[rng.integers(len(self._by_node))]
             changed = self._by_node[node]

@@ -110,7 +110,7 @@ class CpuWorker:
             "run_seconds": run_seconds,
             **{f"{name}_bytes": count for name, count in memory.items()},
             "finite_outputs": self._reference.finite_fraction,
-            **_facts(default),
+            **_facts(default, TunedProgram(module)),
         }
 
     def evaluate(
@@ -159,7 +159,7 @@ class CpuWorker:
         except Exception as error:
             return VariantReport("compiling", str(error), None, (), time.perf_counter() - start, {})
         compile_seconds = time.perf_counter() - start
-        details = _facts(program)
+        details = _facts(program, variant)
         enter_phase("running", limits.run_seconds)
         start = time.perf_counter()
         try:
@@ -182,11 +182,13 @@ def _disturb(array: NDArray[Any], seed: int) -> NDArray[Any]:
     return np.asarray(array * (1.0 + np.finfo(np.float32).eps * noise)).astype(array.dtype)
 
 
-def _facts(program: jaxlib.CpuProgram) -> dict[str, float | str]:
+def _facts(program: jaxlib.CpuProgram, variant: TunedProgram) -> dict[str, float | str]:
+    """What the compiler made of it; equal hashes mean equal machine code."""
     text = re.sub(r", (?:metadata|origin)=\{[^\n]*$", "", program.optimised_text(), flags=re.MULTILINE)
     body = text[text.find("\n") :]  # the first line holds the module's name
+    options = f"{sorted(variant.options.items())}{sorted(variant.extra_options.items())}"  # tiles do not show in HLO
     return {
         "copies": float(len(re.findall(r" (?:copy|transpose)\(", body))),
         "fusions": float(body.count(" fusion(")),
-        "optimised_program": hashlib.sha256(body.encode()).hexdigest()[:16],
+        "optimised_program": hashlib.sha256((body + options).encode()).hexdigest()[:16],
     }

@@ -50,12 +50,12 @@ def operations(tensors: GraphTensors) -> NDArray[np.float64]:
     """Floating point operations of every node, float64[n].
 
     Two for every multiply-add of a convolution or dot; of all other instructions one for every element of the output
-    or, in reductions, of the largest operand. A fusion has none of its own.
+    or, in reductions, of the largest operand. A fusion has none of its own, and parameters and the like have none.
     """
     result = tensors.elements.copy()
     reductions = tensors.is_opcode("reduce", "reduce-window", "select-and-scatter")
     result[reductions] = np.maximum(result, _largest_operand(tensors, tensors.elements))[reductions]
-    result[tensors.is_opcode("fusion")] = 0.0
+    result[tensors.is_opcode("fusion", *_FREE)] = 0.0
     for node in np.flatnonzero(tensors.is_opcode("convolution", "dot")).tolist():
         product = tensors.product(node)
         if product is not None:

@@ -87,7 +87,8 @@ def _interface(tensors: GraphTensors) -> tuple[list[int], list[int]]:
     Returns:
         Inputs and outputs.
     """
-    root = int(np.flatnonzero(tensors.graph.node_feat[:, features.IS_ROOT])[-1])
+    roots = np.flatnonzero(tensors.graph.node_feat[:, features.IS_ROOT])
+    root = int(roots[-1]) if roots.size else len(tensors.graph) - 1
     inputs = tensors.operands(root)
     result = next(iter(tensors.called(root)), root)
     if tensors.graph.node_opcode[result] == features.OPCODE_IDS["tuple"]:

@@ -15,6 +15,7 @@ from autotune.spaces.tile import DotKernel, GemmTileSpace, TileConfig
 from tests import programs
 
 SPACES = {
+    "layout of a program without choice": lambda: LayoutSpace(programs.lookup().proto),
     "layout of two dots": lambda: LayoutSpace(programs.two_dots().proto),
     "tile of a 256 x 256 x 256 product": lambda: GemmTileSpace(DotKernel(256, 256, 256, "f32")),
     "tile of an odd bfloat16 product": lambda: GemmTileSpace(DotKernel(100, 77, 300, "bf16")),
@@ -50,7 +51,7 @@ def test_the_same_seed_gives_the_same_configs(space: Space) -> None:
         [config_id(space.sample(rng)) for _ in range(20)] for rng in (np.random.default_rng(3), np.random.default_rng(3))
     )
     assert first == second
-    assert len(set(first)) > 5
+    assert len(set(first)) > 5 or space.size == 1
 
 
 def test_json_round_trip_keeps_the_identity(space: Space, rng: np.random.Generator) -> None:
@@ -77,7 +78,7 @@ def test_mutation_leaves_its_argument_alone_and_moves(space: Space, rng: np.rand
     before = config_id(config)
     moved = {config_id(space.mutate(config, rng)) for _ in range(30)}
     assert config_id(config) == before
-    assert len(moved - {before}) >= 2
+    assert len(moved - {before}) >= min(2, space.size - 1)
 
 
 def test_enumeration_is_lazy_without_repetition_and_starts_at_the_default(space: Space) -> None:
@@ -100,5 +101,5 @@ def test_encoding_has_a_row_per_config_and_tells_configs_apart(space: Space) -> 
 def test_explanation_names_every_decision(space: Space, rng: np.random.Generator) -> None:
     config = space.sample(rng)
     explained = space.explain(config)
-    assert explained
+    assert bool(explained) is (space.size > 1)
     assert json.loads(json.dumps(explained)) == explained

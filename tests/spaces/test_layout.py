@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from autotune.errors import SpaceError
 from autotune.spaces.layout import LayoutConfig, LayoutSpace, LayoutTensor
 from tests import programs
 
@@ -47,9 +45,13 @@ def test_dimensions_of_size_one_do_not_count() -> None:
     assert tensor.complete((1, 3)) == (1, 3, 2, 0)
 
 
-def test_a_program_without_choice_is_refused() -> None:
-    with pytest.raises(SpaceError, match="no layout choice"):
-        LayoutSpace(programs.lookup().proto)
+def test_a_program_without_choice_has_the_default_alone() -> None:
+    space = LayoutSpace(programs.lookup().proto)
+    rng = np.random.default_rng(0)
+    assert space.size == 1
+    assert list(space.enumerate()) == [space.default]
+    assert space.sample(rng) == space.mutate(space.default, rng) == space.default
+    assert space.encode([space.default]).node_config_feat.shape == (1, 0, 18)
 
 
 def test_contains_refuses_what_is_no_permutation() -> None:

@@ -1,0 +1,40 @@
+"""What every benchmark script shares: the `--json` option and the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with `--json FILE`."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--json", type=Path, metavar="FILE", help="also write the table here")
+    return result
+
+
+def publish(title: str, rows: Sequence[dict[str, Any]], path: Path | None) -> None:
+    """Print rows as a table and, if asked, write them as JSON."""
+    table = Table(title=title, box=None, pad_edge=False, header_style="dim", title_justify="left")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    Console(soft_wrap=True, highlight=False).print(table)
+    if path is not None:
+        path.write_text(json.dumps({"title": title, "machine": platform.processor(), "rows": list(rows)}, indent=2) + "\n")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
