@@ -122,9 +122,6 @@ def search(
 def inspect(
     file: File,
     module_name: ModuleName = None,
-    features: Annotated[
-        Path | None, typer.Option(help="Also write the program's graph in TpuGraphs' npz format.")
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what is in a program and what could be changed about it."""
@@ -136,10 +133,6 @@ def inspect(
         program = read(file, module_name=module_name)
         facts = statistics(program)
         sizes = space_sizes(program)
-        if features is not None:
-            from autotune.hlo.tuning_data import write_features
-
-            write_features(program, features)
     except errors.AutotuneError as error:
         _fail(error, as_json)
     if as_json:

@@ -33,7 +33,8 @@ def publish(title: str, rows: Sequence[dict[str, Any]], path: Path | None) -> No
         table.add_row(*(_cell(row.get(column)) for column in columns))
     Console(soft_wrap=True, highlight=False).print(table)
     if path is not None:
-        path.write_text(json.dumps({"title": title, "machine": platform.processor(), "rows": list(rows)}, indent=2) + "\n")
+        document = {"title": title, "machine": platform.machine(), "rows": list(rows)}
+        path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def _cell(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Does a search on the demo program find more than noise? One row per seed, each with a database of its own.
 
-    python benchmarks/search_demo.py --seeds 5 --budget 50 --json search_demo.json
+Run it as: python -m benchmarks.search_demo --seeds 5 --budget 50 --json search_demo.json
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def main() -> None:
             }
         )
     wins = sum(bool(row["improved"]) for row in rows)
-    title = f"{options.program.name}, budget {options.budget}, {options.strategy}: {wins} of {len(rows)} beat the default"
-    publish(title, rows, options.json)
+    title = f"{options.program.name}, budget {options.budget}, {options.strategy}"
+    publish(f"{title}: {wins} of {len(rows)} searches beat the default by more than the noise", rows, options.json)
 
 
 if __name__ == "__main__":

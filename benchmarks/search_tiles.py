@@ -1,6 +1,6 @@
 """Tiles of XLA:CPU's tiled product: the best found against its own default tile, and against the library paths.
 
-    python benchmarks/search_tiles.py --budget 50 --json search_tiles.json
+Run it as: python -m benchmarks.search_tiles --budget 50 --json search_tiles.json
 
 All times are measured on one core, in one rotation per program.
 """

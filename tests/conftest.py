@@ -1,24 +1,39 @@
-"""Fixtures for all tests."""
+"""Fixtures that all tests share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPO_ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     """The folder of pyproject.toml."""
-    return REPOSITORY
+    return REPO_ROOT
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """Small inputs made by hand for the tests."""
+    return REPO_ROOT / "tests" / "fixtures"
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of shared data next to the repository; tests that need it skip without it."""
-    path = REPOSITORY.parent / "shared"
-    if not (path / "data").is_dir():
-        pytest.skip(f"needs the shared data, which is not at {path}")
+    """The folder of real programs and data sets beside the repository; a test that needs it is skipped without it."""
+    path = REPO_ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("needs the folder `shared` beside the repository (real programs and data, not part of it)")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_data_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps tests, and the processes they start, away from the evaluation database of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("user_data")))
+        yield

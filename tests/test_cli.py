@@ -102,7 +102,7 @@ def test_inspect_shows_the_program(model: Path) -> None:
     done = autotune("inspect", model, "--json")
     facts = json.loads(done.stdout)
     # two products of 2 * 8 * 16 * 32 and 2 * 8 * 32 * 8 operations, and a tanh of 8 * 32 elements
-    assert facts["flops"] == 2 * 8 * 16 * 32 + 2 * 8 * 32 * 8
+    assert facts["costs"]["flops"] == 2 * 8 * 16 * 32 + 2 * 8 * 32 * 8
     assert facts["instructions"] == 6
     assert facts["spaces"]["layout"] == str(3**6)
     text = autotune("inspect", model)

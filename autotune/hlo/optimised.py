@@ -75,7 +75,7 @@ def unfuse(module: hlo_pb2.HloModuleProto, source: str) -> tuple[hlo_pb2.HloModu
     del result.cross_program_prefetches[:]
     if not done:
         return result, ()
-    words = [f"{count} {what}" if count > 1 or "became" in what else what for what, count in done.items()]
+    words = [f"{what} ({count})" if "became" in what else what for what, count in done.items()]
     return result, (f"optimisations undone: {', '.join(words)}",)
 
 

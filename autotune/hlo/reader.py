@@ -124,9 +124,9 @@ def _modules(data: bytes, source: str, xla: _Xla) -> tuple[Format, list[BinaryMo
             case Format.HLO_TEXT:
                 if not re.search(r"^[ \t]*ENTRY\b", text, re.MULTILINE):
                     raise ProgramReadError(f"{source}: HLO text without an ENTRY computation; was the file cut short?")
-                return Format.HLO_TEXT, [BinaryModule(xla.module("parse_hlo_text", text))]
+                return Format.HLO_TEXT, [BinaryModule(xla.module("parse_hlo_text", text, text))]
             case Format.MLIR:
-                return Format.MLIR, [BinaryModule(xla.module("stablehlo_to_module", text.encode()))]
+                return Format.MLIR, [BinaryModule(xla.module("stablehlo_to_module", text.encode(), text))]
             case _:
                 line = text.strip().splitlines()[0][:_CONTEXT_COLUMNS]
                 raise ProgramReadError(f"{source}: text that is no program; expected {_KNOWN}, found {line!r}")
@@ -155,7 +155,7 @@ def _elided_constants(data: bytes, form: Format) -> tuple[str, ...]:
     count = data.count(b"constant({...})") if form is Format.HLO_TEXT else 0
     if not count:
         return ()
-    return (f"{count} constants are left out of the text ({{...}}): XLA puts made-up values in their places",)
+    return (f"constants left out of the text ({{...}}): {count}; XLA puts made-up values in their places",)
 
 
 def _check_static(module: hlo_pb2.HloModuleProto, source: str) -> None:
@@ -180,12 +180,12 @@ class _Xla:
     def __exit__(self, *exception: object) -> None:
         self._worker.stop()
 
-    def module(self, function: str, program: str | bytes) -> hlo_pb2.HloModuleProto:
-        """Read text or MLIR."""
+    def module(self, function: str, program: str | bytes, text: str = "") -> hlo_pb2.HloModuleProto:
+        """Read text or MLIR; `text` is what error messages quote."""
         try:
             return hlo_pb2.HloModuleProto.FromString(self._call(function, program))
         except WorkerFailure as failure:
-            raise self._refusal(failure, program if isinstance(program, str) else "") from None
+            raise self._refusal(failure, text) from None
 
     def check(self, module: bytes, *, tolerant: bool) -> tuple[str, ...]:
         """Have a module checked.
@@ -230,8 +230,8 @@ def describe_refusal(source: str, message: str, text: str) -> str:
     Returns:
         "SOURCE:LINE:COLUMN: what is wrong", the line and a mark under the column; or SOURCE and the first line.
     """
-    errors = _XLA_POSITION.findall(message) or [match.groups() for match in _MLIR_POSITION.finditer(message)]
-    if not errors:
+    errors = _XLA_POSITION.findall(message) or _MLIR_POSITION.findall(message)
+    if not errors or not text:
         return f"{source}: XLA refuses this program: {_first_line(message)}"
     line, column = int(errors[0][0]), int(errors[0][1])
     # XLA goes on after the first error; what it says of the same place often names the cause.

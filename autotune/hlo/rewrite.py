@@ -18,8 +18,6 @@ OUTPUT, FIRST_INPUT, SECOND_INPUT = 0, 1, 2
 Order = tuple[int, ...]
 """A minor-to-major order of dimensions."""
 
-_CUSTOM_CALL_API_VERSION_ORIGINAL = 1
-
 
 def instructions(module: hlo_pb2.HloModuleProto) -> Iterator[hlo_pb2.HloInstructionProto]:
     """Every instruction of every computation in file order: the index in this order is the node id."""
@@ -100,7 +98,7 @@ def _constraint(
         id=identity,
         opcode="custom-call",
         custom_call_target="LayoutConstraint",
-        custom_call_api_version=_CUSTOM_CALL_API_VERSION_ORIGINAL,
+        custom_call_api_version=hlo_pb2.API_VERSION_ORIGINAL,
         constrain_layout=True,
         operand_ids=[operand],
     )

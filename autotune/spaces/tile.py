@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -198,7 +199,8 @@ class GemmTileSpace:
             position = values.index(getattr(own, axis))
             for step in (-1, 1):
                 if 0 <= position + step < len(values):
-                    neighbour = replace(own, **{axis: values[position + step]})
+                    moved: dict[str, Any] = {axis: values[position + step]}
+                    neighbour = replace(own, **moved)
                     if self.contains(neighbour):
                         neighbours.append(neighbour)
         return neighbours[rng.integers(len(neighbours))] if neighbours else self.sample(rng)

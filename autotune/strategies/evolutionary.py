@@ -61,4 +61,4 @@ class EvolutionaryStrategy:
 
 def _pick(ranked: list[Config], rng: np.random.Generator) -> Config:
     """A parent, with a chance that falls with its rank (the smaller of two uniform draws)."""
-    return ranked[min(rng.integers(len(ranked), size=2))]
+    return ranked[int(rng.integers(len(ranked), size=2).min())]

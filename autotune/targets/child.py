@@ -79,7 +79,7 @@ def main() -> None:
     _die_with_parent(int(sys.argv[2]))
     with Connection(int(sys.argv[1])) as connection:
         # `python -m` runs this file as __main__; handlers import it by its real name and must find the connection.
-        importlib.import_module("autotune.targets.child")._connection = connection
+        importlib.import_module("autotune.targets.child").__dict__["_connection"] = connection
         _connection = connection
         _serve(connection)
 

@@ -77,7 +77,9 @@ class CpuTarget:
         check_supported(program.proto, program.name, self._memory_limit)
         with tempfile.TemporaryDirectory(prefix="autotune-dump-") as directory:
             try:
-                dump = self._worker.call("prepare", _runnable(program.module), directory, time_limit=self._default_time_limit)
+                dump = self._worker.call(
+                    "prepare", _runnable(program.module), directory, time_limit=self._default_time_limit
+                )
             except WorkerFailure as failure:
                 raise _refusal(program, failure) from None
         before_layouts = hlo_pb2.HloProto.FromString(dump).hlo_module

@@ -178,18 +178,16 @@ def _index_bounds(
             return []
 
 
-def _fan_in(
-    instruction: hlo_pb2.HloInstructionProto, position: int, shapes: dict[int, xla_data_pb2.ShapeProto]
-) -> int:
+def _fan_in(instruction: hlo_pb2.HloInstructionProto, position: int, shapes: dict[int, xla_data_pb2.ShapeProto]) -> int:
     """How many products are summed for one output, where `position` is an operand of a dot or a convolution."""
     if instruction.opcode == "dot":
         numbers = instruction.dot_dimension_numbers
         operand = shapes[instruction.operand_ids[0]].dimensions
         return math.prod(operand[dim] for dim in numbers.lhs_contracting_dimensions)
     if instruction.opcode == "convolution" and position == 1:
-        numbers = instruction.convolution_dimension_numbers
+        dimension = instruction.convolution_dimension_numbers
         kernel = shapes[instruction.operand_ids[1]].dimensions
-        summed = (*numbers.kernel_spatial_dimensions, numbers.kernel_input_feature_dimension)
+        summed = (*dimension.kernel_spatial_dimensions, dimension.kernel_input_feature_dimension)
         return math.prod(kernel[d] for d in summed)
     return 0
 

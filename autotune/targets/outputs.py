@@ -30,6 +30,9 @@ _ROUNDINGS = 16.0
 """How many times the default's own sensitivity to a rounding error of its inputs is allowed."""
 
 
+_TINY = float(np.finfo(np.float32).tiny)
+
+
 @dataclass(frozen=True)
 class Reference:
     """Outputs of the default, and how far another result may be from them.
@@ -76,7 +79,7 @@ class Reference:
         worst, message, correct = 0.0, "", True
         for index, (ours, theirs, tolerance) in enumerate(zip(outputs, self.outputs, self.tolerances, strict=True)):
             distance = _distance(ours, theirs)
-            relative = distance / max(_largest(theirs), np.finfo(np.float32).tiny) if not _exact(theirs) else distance
+            relative = distance / max(_largest(theirs), _TINY) if not _exact(theirs) else distance
             if distance > tolerance:
                 correct = False
             if relative >= worst:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from autotune.spaces.layout import LayoutSpace
 from autotune.spaces.tile import DotKernel, GemmTileSpace, TileConfig
 from tests import programs
 
-SPACES = {
+SPACES: dict[str, Callable[[], Space]] = {
     "layout of a program without choice": lambda: LayoutSpace(programs.lookup().proto),
     "layout of two dots": lambda: LayoutSpace(programs.two_dots().proto),
     "tile of a 256 x 256 x 256 product": lambda: GemmTileSpace(DotKernel(256, 256, 256, "f32")),
@@ -24,7 +25,7 @@ SPACES = {
 
 @pytest.fixture(params=SPACES)
 def space(request: pytest.FixtureRequest) -> Space:
-    return SPACES[request.param]()  # type: ignore[no-any-return]
+    return SPACES[request.param]()
 
 
 def _in_elements(config: Config) -> object:
@@ -47,9 +48,8 @@ def test_everything_proposed_belongs_to_the_space(space: Space, rng: np.random.G
 
 
 def test_the_same_seed_gives_the_same_configs(space: Space) -> None:
-    first, second = (
-        [config_id(space.sample(rng)) for _ in range(20)] for rng in (np.random.default_rng(3), np.random.default_rng(3))
-    )
+    generators = (np.random.default_rng(3), np.random.default_rng(3))
+    first, second = ([config_id(space.sample(generator)) for _ in range(20)] for generator in generators)
     assert first == second
     assert len(set(first)) > 5 or space.size == 1
 

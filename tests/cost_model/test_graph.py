@@ -52,7 +52,7 @@ def test_refuses(name: str, value: Any, message: str) -> None:
 
 
 def test_refuses_an_empty_graph() -> None:
-    empty = {
+    empty: dict[str, Any] = {
         "node_feat": np.zeros((0, 140), np.float32),
         "node_opcode": np.zeros(0, np.uint8),
         "edge_index": np.zeros((0, 2), np.int64),

@@ -75,7 +75,8 @@ def test_a_wrong_result_is_a_failure() -> None:
 def test_a_fault_costs_one_evaluation(fault: str, reason: FailureReason, tmp_path: Path) -> None:
     with CpuTarget() as target:
         counter = str(tmp_path / "counter")
-        target._worker = Worker("tests.targets.faults:FaultyCpuWorker", arguments={"plan": {2: fault}, "counter": counter})
+        arguments = {"plan": {2: fault}, "counter": counter}
+        target._worker = Worker("tests.targets.faults:FaultyCpuWorker", arguments=arguments)
         prepared = target.prepare(programs.two_dots())
         outcomes = [target.evaluate(prepared, [LayoutConfig()])[0].outcome for _ in range(3)]
     assert isinstance(outcomes[0], Measured)

@@ -56,7 +56,7 @@ def test_integers_and_booleans_are_exact() -> None:
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, ml_dtypes.float8_e4m3fn, np.complex64, np.float64])
 def test_every_floating_type(dtype: type) -> None:
-    values = np.array([1.0, 2.0, -4.0]).astype(dtype)
+    values: np.ndarray = np.array([1.0, 2.0, -4.0]).astype(dtype)
     reference = _reference(values, tolerance=0.1)
     assert reference.check([values])[0]
     assert not reference.check([(values * 2).astype(dtype)])[0]

@@ -29,7 +29,8 @@ def _chain() -> ProgramGraph:
 def _seconds(
     graph: ProgramGraph, device: DeviceDescription, *configs: dict[tuple[int, int], tuple[int, ...]]
 ) -> list[float]:
-    return LayoutCosts(GraphTensors(graph), device).seconds(layout_configs(graph, *configs)).tolist()
+    seconds = LayoutCosts(GraphTensors(graph), device).seconds(layout_configs(graph, *configs))
+    return [float(value) for value in seconds]
 
 
 # ---- CPU: every unusual order is a copy in and a copy out -----------------------------------------------------------

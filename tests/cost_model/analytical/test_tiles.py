@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cost_model import GraphError, features
+from cost_model import DEVICES, GraphError, ProgramGraph, TileConfigs, features
 from cost_model.analytical.tensors import GraphTensors
 from cost_model.analytical.tile_cpu import cpu_tile_seconds
 from cost_model.analytical.tile_tpu import tpu_tile_seconds
+from cost_model.metrics import kendall_tau
 from tests.cost_model.analytical.devices import CPU, TPU
 from tests.cost_model.graphs import Node, cpu_tiles, make_graph, product_graph, tile_configs
 
@@ -145,3 +148,22 @@ def test_tpu_vector_bounds_count_1024_elements() -> None:
     )
     seconds = tpu_tile_seconds(GraphTensors(graph), tile_configs(((), (1,), ())), TPU)
     assert seconds.tolist() == [4 * (8_192 + 1) + 8_192]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "tau"), [("copy.24", 0.7), ("fusion.181", 1.0), ("fusion.191", 0.8), ("fusion.205", 0.75)]
+)
+def test_tpu_order_of_measured_tiles(shared: Path, kernel: str, tau: float) -> None:
+    with np.load(shared / "data" / "tpugraphs" / "tile" / "xla" / "train" / f"{kernel}.npz") as published:
+        graph = ProgramGraph(
+            node_feat=published["node_feat"],
+            node_opcode=published["node_opcode"].astype(np.uint8),
+            edge_index=published["edge_index"],
+            node_config_ids=np.zeros(0, np.int64),
+            node_splits=np.array([0, len(published["node_opcode"])], np.int64),
+        )
+        configs, runtimes = TileConfigs(published["config_feat"]), published["config_runtime"]
+    seconds = tpu_tile_seconds(GraphTensors(graph), configs, DEVICES["tpu-v3"])
+    assert kendall_tau(seconds, runtimes) >= tau
+    # Not only the order: within a factor of two of what was measured, in the geometric mean.
+    assert 0.5 < np.exp(np.log(seconds * 1e9 / runtimes).mean()) < 2
