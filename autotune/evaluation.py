@@ -53,7 +53,9 @@ class Measured:
         seconds: minimum over passes of the minimum of the runs of a pass.
         spread: largest over smallest per-pass minimum, minus one (0.03 = the passes agree to 3 %).
         default_seconds: the same statistic of the default's copies in the same rotation (their median).
-        default_spread: largest over smallest of the copies of the default, minus one: the noise floor.
+        default_spread: largest over smallest of the copies of the default, minus one: what separate copies differ by.
+        repeat_spread: the larger of two, for this config and for the default: minimum of the even passes against that of
+            the odd ones, minus one (what a repetition would have given).
         passes: how many interleaved passes were made.
         runs: how many runs of this config there were in all passes together.
     """
@@ -62,8 +64,14 @@ class Measured:
     spread: float
     default_seconds: float
     default_spread: float
+    repeat_spread: float
     passes: int
     runs: int
+
+    @property
+    def noise(self) -> float:
+        """The difference from the default that this measurement cannot tell from none."""
+        return max(self.default_spread, self.repeat_spread)
 
     @property
     def cost(self) -> float:

@@ -44,8 +44,8 @@ class Comparison:
 def noise_level(evaluation: Evaluation) -> float:
     """The gain below which two programs cannot be told apart; 0 for estimates, which have no noise."""
     match evaluation.outcome:
-        case Measured(default_spread=default_spread):
-            return max(SMALLEST_GAIN, default_spread)
+        case Measured() as measured:
+            return max(SMALLEST_GAIN, measured.noise)
         case _:
             return 0.0
 
@@ -232,6 +232,7 @@ def evaluation_json(evaluation: Evaluation) -> JsonObject:
                 "spread": measured.spread,
                 "default_seconds": measured.default_seconds,
                 "default_spread": measured.default_spread,
+                "repeat_spread": measured.repeat_spread,
                 "passes": measured.passes,
                 "runs": measured.runs,
                 "relative_to_default": measured.cost,

@@ -151,7 +151,7 @@ class Tuner:
     def _reuse_known(self) -> None:
         if not self._reuse:
             return
-        for evaluation in self._database.evaluations(self._key, self._space.from_json):
+        for evaluation in self._database.evaluations(self._key, self._space.from_json, purpose="search"):
             if self._space.contains(evaluation.config):
                 self._state.known[config_id(evaluation.config)] = evaluation
         self._state.reused = self._done()

@@ -58,7 +58,7 @@ class KnownTarget:
         for config in configs:
             self.log.append((purpose, config_id(config)))
             cost = self.cost(config)
-            outcome: Outcome = cost if isinstance(cost, Failed) else Measured(cost, 0.01, 1.0, self.noise, 4, 24)
+            outcome: Outcome = cost if isinstance(cost, Failed) else Measured(cost, 0.01, 1.0, self.noise, 0.01, 4, 24)
             evaluations.append(Evaluation(config, outcome, 0.1, purpose))
         return evaluations
 
@@ -207,7 +207,7 @@ def test_evaluations_are_committed_before_the_next_starts(database: Path) -> Non
 
     def cost(config: Config) -> float:
         with Database.open(database) as reader:
-            counts.append(sum(program.evaluations for program in reader.programs()))
+            counts.append(sum(program.measured for program in reader.programs()))
         return few_constraints_are_good(config)
 
     target.cost = cost

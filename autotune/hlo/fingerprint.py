@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -18,11 +19,24 @@ from protos import hlo_pb2, xla_data_pb2
 
 _HEXADECIMAL_DIGITS = 32
 
-_NAMING_FIELDS = ("name", "metadata", "original_value", "statistics_viz")
-_POINTER_FIELDS = ("id", "operand_ids", "control_predecessor_ids", "called_computation_ids", "channel_id")
+# Fields that name something, and fields that point to something; `_Pointers` keeps the second kind.
+_NAMING_FIELDS = (
+    *("name", "metadata", "original_value", "statistics_viz"),
+    *("id", "operand_ids", "control_predecessor_ids", "called_computation_ids", "channel_id"),
+)
 _SINGLE_SHARDINGS = ("sharding", "domain_entry_sharding", "domain_exit_sharding")
 
-Instructions = Mapping[int, hlo_pb2.HloInstructionProto]
+
+class _Pointers(NamedTuple):
+    """What an instruction points to, and what its place in the canonical order depends on."""
+
+    operands: list[int]
+    control_predecessors: list[int]
+    parameter: int | None
+    channel: int
+
+
+Instructions = Mapping[int, _Pointers]
 
 
 def fingerprint(module: bytes) -> str:
@@ -104,28 +118,35 @@ def _hash_computation(
     computation: hlo_pb2.HloComputationProto, hashes: Mapping[int, bytes], channels: list[int]
 ) -> bytes:
     """Hash one computation, whose callees are in `hashes`, and append its channels to `channels`."""
-    by_id = {instruction.id: instruction for instruction in computation.instructions}
-    contents = {identity: _content(instruction, hashes) for identity, instruction in by_id.items()}
+    by_id = {
+        i.id: _Pointers(
+            list(i.operand_ids),
+            list(i.control_predecessor_ids),
+            i.parameter_number if i.opcode == "parameter" else None,
+            i.channel_id,
+        )
+        for i in computation.instructions
+    }
+    contents = {instruction.id: _content(instruction, hashes) for instruction in computation.instructions}
     order = _canonical_order(computation.root_id, by_id, contents)
     position = {identity: index for index, identity in enumerate(order)}
     digest = hashlib.sha256()
     for identity in order:
-        instruction = by_id[identity]
-        operands = [position[other] for other in instruction.operand_ids]
-        control = sorted(position[other] for other in instruction.control_predecessor_ids)
-        pointers = f"{len(contents[identity])} {operands} {control} {instruction.channel_id > 0};"
-        digest.update(pointers.encode())
+        pointers = by_id[identity]
+        operands = [position[other] for other in pointers.operands]
+        control = sorted(position[other] for other in pointers.control_predecessors)
+        digest.update(f"{len(contents[identity])} {operands} {control} {pointers.channel > 0};".encode())
         digest.update(contents[identity])
-        if instruction.channel_id > 0:
-            channels.append(instruction.channel_id)
+        if pointers.channel > 0:
+            channels.append(pointers.channel)
     digest.update(f"root {position[computation.root_id]} {computation.execution_thread}".encode())
     return digest.digest()
 
 
 def _canonical_order(root: int, by_id: Instructions, contents: Mapping[int, bytes]) -> list[int]:
     """Parameters by number, then what the root needs in depth-first post-order, then what nothing needs."""
-    parameters = sorted((i for i in by_id.values() if i.opcode == "parameter"), key=lambda i: i.parameter_number)
-    order = [parameter.id for parameter in parameters]
+    numbers = {i: pointers.parameter for i, pointers in by_id.items() if pointers.parameter is not None}
+    order = sorted(numbers, key=numbers.__getitem__)
     seen = set(order)
     order += _post_order([root], by_id, seen)
     if len(order) < len(by_id):
@@ -138,12 +159,10 @@ def _dead_ends(by_id: Instructions, contents: Mapping[int, bytes], seen: set[int
     # The hash of a whole tree of instructions: two that are equal compute the same from the same parameters.
     trees: dict[int, bytes] = {}
     for identity in _post_order(list(by_id), by_id, set()):
-        instruction = by_id[identity]
-        before = [*instruction.operand_ids, -1, *instruction.control_predecessor_ids]
-        digest = hashlib.sha256(contents[identity])
-        for other in before:
-            digest.update(trees[other] if other >= 0 else b"|")
-        trees[identity] = digest.digest()
+        pointers = by_id[identity]
+        operands = b"".join(trees[other] for other in pointers.operands)
+        control = b"".join(sorted(trees[other] for other in pointers.control_predecessors))
+        trees[identity] = hashlib.sha256(contents[identity] + operands + b"|" + control).digest()
     dead = [identity for identity in by_id if identity not in seen]
     used = {other for identity in dead for other in _needs(by_id[identity])}
     return sorted((identity for identity in dead if identity not in used), key=lambda identity: trees[identity])
@@ -165,12 +184,13 @@ def _post_order(roots: Iterable[int], by_id: Instructions, seen: set[int]) -> li
     return order
 
 
-def _needs(instruction: hlo_pb2.HloInstructionProto) -> list[int]:
-    return [*instruction.operand_ids, *instruction.control_predecessor_ids]
+def _needs(pointers: _Pointers) -> list[int]:
+    return pointers.operands + pointers.control_predecessors
 
 
 def _content(instruction: hlo_pb2.HloInstructionProto, hashes: Mapping[int, bytes]) -> bytes:
-    """The instruction without names and pointers, in one spelling; it loses its names, but keeps its pointers."""
+    """The instruction without names and pointers, in one spelling; the instruction itself loses them."""
+    called = b"".join(hashes[identity] for identity in instruction.called_computation_ids)
     for name in _NAMING_FIELDS:
         instruction.ClearField(name)
     _plain_shape(instruction.shape)
@@ -192,16 +212,11 @@ def _content(instruction: hlo_pb2.HloInstructionProto, hashes: Mapping[int, byte
         if instruction.HasField(name):
             _plain_sharding(getattr(instruction, name))
     _plain_replica_groups(instruction)
-    plain = hlo_pb2.HloInstructionProto()
-    plain.CopyFrom(instruction)
-    for name in _POINTER_FIELDS:
-        plain.ClearField(name)
     # Attributes newer than our protos count, unless they are empty (XLA writes some of them everywhere).
-    fields = UnknownFieldSet(plain)
+    fields = UnknownFieldSet(instruction)
     unknown = [(field.field_number, field.data) for field in map(fields.__getitem__, range(len(fields))) if field.data]
-    plain.DiscardUnknownFields()
-    called = b"".join(hashes[identity] for identity in instruction.called_computation_ids)
-    return plain.SerializeToString(deterministic=True) + (str(unknown).encode() if unknown else b"") + called
+    instruction.DiscardUnknownFields()
+    return instruction.SerializeToString(deterministic=True) + (str(unknown).encode() if unknown else b"") + called
 
 
 def _plain_shape(shape: xla_data_pb2.ShapeProto) -> None:

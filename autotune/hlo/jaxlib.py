@@ -292,7 +292,7 @@ def to_device(array: NDArray[Any]) -> Any:
     """An array on the CPU device, of exactly this dtype."""
     import jax
 
-    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]  # else 64-bit inputs are narrowed without a word
+    jax.config.update("jax_enable_x64", True)  # else 64-bit inputs are narrowed without a word
     return jax.device_put(array, _cpu_client().local_devices()[0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,15 +114,23 @@ class ProgramStatistics:
 
 
 def statistics(program: Program) -> ProgramStatistics:
-    """Counts what is in a program; XLA counts the costs in a child process."""
+    """Counts what is in a program; XLA counts the costs in a child process meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        costs = executor.submit(_costs, program)
+        return _statistics(program, program.fingerprint, costs)
+
+
+def _statistics(
+    program: Program, fingerprint: str, pending_costs: Future[tuple[Costs | None, str]]
+) -> ProgramStatistics:
     module = program.proto
     instructions = [instruction for computation in module.computations for instruction in computation.instructions]
     opcodes = Counter(instruction.opcode for instruction in instructions)
     targets = Counter(i.custom_call_target for i in instructions if i.opcode == "custom-call")
-    costs, costs_missing = _costs(program)
+    costs, costs_missing = pending_costs.result()
     return ProgramStatistics(
         name=program.name,
-        fingerprint=program.fingerprint,
+        fingerprint=fingerprint,
         source=program.source,
         notes=program.notes,
         computations=len(module.computations),

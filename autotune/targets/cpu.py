@@ -267,6 +267,9 @@ def _evaluation(config: Config, report: VariantReport, purpose: str, together: i
             spread=report.times.spread,
             default_seconds=float(np.median(defaults)),
             default_spread=max(defaults) / min(defaults) - 1.0,
+            repeat_spread=max(
+                report.times.half_spread, float(np.median([times.half_spread for times in report.default_times]))
+            ),
             passes=len(report.times.minima),
             runs=report.times.runs,
         )

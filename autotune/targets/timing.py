@@ -66,6 +66,14 @@ class PassTimes:
         return min(self.minima)
 
     @property
+    def half_spread(self) -> float:
+        """How far the minima of the even and of the odd passes are apart: what a repetition might have given."""
+        if len(self.minima) < 2:
+            return 0.0
+        halves = (min(self.minima[::2]), min(self.minima[1::2]))
+        return max(halves) / min(halves) - 1.0
+
+    @property
     def spread(self) -> float:
         """Largest over smallest per-pass minimum, minus one."""
         return max(self.minima) / min(self.minima) - 1.0

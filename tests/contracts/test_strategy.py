@@ -22,7 +22,7 @@ def strategy(request: pytest.FixtureRequest, space: GemmTileSpace) -> Strategy:
 
 
 def measured(config: Config, seconds: float) -> Evaluation:
-    return Evaluation(config, Measured(seconds, 0.01, 1.0, 0.01, 4, 24))
+    return Evaluation(config, Measured(seconds, 0.01, 1.0, 0.01, 0.01, 4, 24))
 
 
 def test_proposals_belong_to_the_space(strategy: Strategy, space: GemmTileSpace) -> None:

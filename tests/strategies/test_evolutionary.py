@@ -26,7 +26,7 @@ def _best_after(strategy: EvolutionaryStrategy | RandomStrategy, evaluations: in
     for _ in range(evaluations):
         (config,) = strategy.propose(1, rng)
         best = min(best, _cost(config))
-        strategy.observe([Evaluation(config, Measured(_cost(config), 0.0, 1.0, 0.0, 4, 24))])
+        strategy.observe([Evaluation(config, Measured(_cost(config), 0.0, 1.0, 0.0, 0.0, 4, 24))])
     return best
 
 
@@ -41,7 +41,7 @@ def test_offspring_of_a_good_parent_are_near_it() -> None:
     space = GemmTileSpace(DotKernel(256, 256, 256, "f32"))
     strategy = EvolutionaryStrategy(space)
     parent = TileConfig("tiled", 8, 4, 4, 512)
-    strategy.observe([Evaluation(parent, Measured(0.5, 0.0, 1.0, 0.0, 4, 24))])
+    strategy.observe([Evaluation(parent, Measured(0.5, 0.0, 1.0, 0.0, 0.0, 4, 24))])
     proposals = strategy.propose(200, np.random.default_rng(0))
     near = sum(_cost(config) <= 0.5 + 1.5 for config in proposals)
     fresh = [space.sample(np.random.default_rng(seed)) for seed in range(200)]

@@ -63,5 +63,11 @@ def test_number_of_runs(run_seconds: float, runs: int) -> None:
     assert EFFORT.runs(run_seconds) == runs
 
 
+def test_repetition_by_hand() -> None:
+    # even passes 2.0, 2.2, 2.1; odd passes 2.5, 2.4
+    assert PassTimes((2.0, 2.5, 2.2, 2.4, 2.1), 9).half_spread == pytest.approx(0.2)
+    assert PassTimes((2.0,), 3).half_spread == 0.0
+
+
 def test_spread_by_hand() -> None:
     assert PassTimes((2.0, 2.5, 2.2), 9).spread == pytest.approx(0.25)
