@@ -54,8 +54,8 @@ class Measured:
         spread: largest over smallest per-pass minimum, minus one (0.03 = the passes agree to 3 %).
         default_seconds: the same statistic of the default's copies in the same rotation (their median).
         default_spread: largest over smallest of the copies of the default, minus one: what separate copies differ by.
-        repeat_spread: the larger of two, for this config and for the default: minimum of the even passes against that of
-            the odd ones, minus one (what a repetition would have given).
+        repeat_spread: minimum of the even passes against that of the odd ones, minus one, of this config or of the
+            default, whichever is larger: what a repetition might have given.
         passes: how many interleaved passes were made.
         runs: how many runs of this config there were in all passes together.
     """

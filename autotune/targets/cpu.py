@@ -25,6 +25,7 @@ from autotune.spaces.base import Config, Space
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
 from autotune.spaces.tile import TILED, GemmTileSpace, TileConfig, find_dot_kernel
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.cores import ReservedCore
 from autotune.targets.cpu_worker import Limits, VariantReport
 from autotune.targets.inputs import describe_bytes, input_specs, total_bytes
 from autotune.targets.isolation import Worker, WorkerFailure, WorkerFailureReason
@@ -55,7 +56,7 @@ class CpuTarget:
     ) -> None:
         self._time_limit = time_limit
         self._memory_limit = memory_limit or int(0.9 * _available_memory())
-        self._core = max(os.sched_getaffinity(0))
+        self._core = ReservedCore()
         self._handler = worker
         self._worker = self._new_worker()
         self._loaded: tuple[str, int] | None = None  # what the current child holds: fingerprint, generation
@@ -160,8 +161,9 @@ class CpuTarget:
         self._worker.stop()
 
     def close(self) -> None:
-        """End the child process."""
+        """End the child process and let others have the core."""
         self._worker.stop()
+        self._core.release()
 
     def __enter__(self) -> Self:
         return self
@@ -174,7 +176,7 @@ class CpuTarget:
         return max(DEFAULT_TIME_LIMIT, self._time_limit or 0.0)
 
     def _new_worker(self) -> Worker:
-        return Worker(self._handler, memory_limit=self._memory_limit, cores=[self._core])
+        return Worker(self._handler, memory_limit=self._memory_limit, cores=[self._core.number])
 
     def _next_seed(self) -> int:
         self._rotations += 1

@@ -67,6 +67,7 @@ class CpuWorker:
         self._arguments: list[Any] = []
         self._default: jaxlib.CpuProgram | None = None
         self._reference: Reference | None = None
+        self._run_seconds = 0.0
 
     def prepare(self, module: bytes, directory: str) -> bytes:
         """The HloProto just before layout assignment; `directory` is an empty folder for the compiler's dump."""
@@ -104,6 +105,7 @@ class CpuWorker:
             enter_phase("running the default", 60 + 10 * run_seconds)
             disturbed = default.outputs([jaxlib.to_device(_disturb(np.asarray(a), seed)) for a in self._arguments])
         self._default = default
+        self._run_seconds = run_seconds
         self._reference = Reference.make(outputs, disturbed, tolerance)
         return {
             "compile_seconds": compile_seconds,
@@ -121,7 +123,7 @@ class CpuWorker:
         reports: list[VariantReport | None] = []
         runners: list[Runner] = []
         timed: list[tuple[int, float, dict[str, float | str]]] = []
-        longest = 0.0
+        first_runs: list[float] = []
         for index, variant in enumerate(variants):
             result = self._try(variant, limits)
             reports.append(result if isinstance(result, VariantReport) else None)
@@ -129,15 +131,14 @@ class CpuWorker:
                 program, compile_seconds, run_seconds, details = result
                 runners.append(self._runner(program))
                 timed.append((index, compile_seconds, details))
-                longest = max(longest, run_seconds)
+                first_runs.append(run_seconds)
         if timed:
             copies = [self._default, *(self._default.copy() for _ in range(effort.default_copies - 1))]
             runners.extend(self._runner(copy) for copy in copies)
-            runs = effort.runs(longest) + 2
-            enter_phase("measuring", 30 + 5 * effort.passes * len(runners) * (runs * longest + effort.pass_seconds))
-            for runner in runners[len(timed) :]:
-                runner()
-            times = time_rotation(runners, effort, seed=seed)
+            first_runs += [self._run_seconds] * len(copies)
+            slowest_pass = sum(max(effort.pass_seconds, effort.pass_seconds_at_most, seconds) for seconds in first_runs)
+            enter_phase("measuring", 60 + 5 * effort.affordable_passes(slowest_pass) * slowest_pass)
+            times = time_rotation(runners, effort, seed=seed, first_run_seconds=first_runs)
             for (index, compile_seconds, details), own in zip(timed, times, strict=False):
                 reports[index] = VariantReport("", "", own, tuple(times[len(timed) :]), compile_seconds, details)
         return [report for report in reports if report is not None]

@@ -29,6 +29,8 @@ class Effort:
         minimum_runs: runs of one runner in a pass, unless they would take longer than `pass_seconds_at_most`.
         pass_seconds_at_most: bound for slow programs: fewer than `minimum_runs`, but at least one run.
         default_copies: separately loaded copies of the default in the rotation.
+        seconds_at_most: bound for the whole rotation: slow programs get fewer passes, but at least `minimum_passes`.
+        minimum_passes: see above.
     """
 
     passes: int
@@ -36,6 +38,12 @@ class Effort:
     minimum_runs: int
     pass_seconds_at_most: float
     default_copies: int
+    seconds_at_most: float
+    minimum_passes: int
+
+    def affordable_passes(self, pass_seconds: float) -> int:
+        """How many passes are made when one over all runners takes this long."""
+        return min(self.passes, max(self.minimum_passes, int(self.seconds_at_most / max(pass_seconds, 1e-9))))
 
     def runs(self, run_seconds: float) -> int:
         """How often a program of this duration runs in one pass."""
@@ -44,8 +52,27 @@ class Effort:
         return min(wanted, affordable, 200)
 
 
-SEARCH = Effort(passes=4, pass_seconds=0.025, minimum_runs=6, pass_seconds_at_most=1.5, default_copies=2)
-CONFIRM = Effort(passes=10, pass_seconds=0.040, minimum_runs=8, pass_seconds_at_most=3.0, default_copies=4)
+SEARCH = Effort(
+    passes=4,
+    pass_seconds=0.025,
+    minimum_runs=6,
+    pass_seconds_at_most=1.0,
+    default_copies=2,
+    seconds_at_most=15.0,
+    minimum_passes=2,
+)
+CONFIRM = Effort(
+    passes=10,
+    pass_seconds=0.040,
+    minimum_runs=8,
+    pass_seconds_at_most=1.0,
+    default_copies=4,
+    seconds_at_most=90.0,
+    minimum_passes=4,
+)
+
+_SLOW = 0.5
+"""Seconds of a program's first run from which on that run tells well enough how long it takes."""
 
 
 @dataclass(frozen=True)
@@ -84,30 +111,38 @@ def time_rotation(
     effort: Effort,
     *,
     seed: int,
+    first_run_seconds: Sequence[float] | None = None,
     clock: Clock = time.perf_counter,
 ) -> list[PassTimes]:
     """Time several programs against each other.
 
     Args:
-        runners: the programs, each already run once (so that nothing is compiled or paged in here).
+        runners: the programs.
         effort: how long to measure.
         seed: seed of the random orders.
+        first_run_seconds: what a first run of each took, if that is known: slow programs are then not run once more
+            just to find out.
         clock: seconds, monotonic.
 
     Returns:
         One `PassTimes` per runner, in the given order.
     """
     rng = np.random.default_rng(seed)
-    run_seconds = [_time_once(runner, clock) for runner in runners]
+    known = first_run_seconds if first_run_seconds is not None else [0.0] * len(runners)
+    run_seconds = [
+        seconds if seconds > _SLOW else _time_once(runner, clock)
+        for runner, seconds in zip(runners, known, strict=True)
+    ]
     runs = [effort.runs(seconds) for seconds in run_seconds]
+    passes = effort.affordable_passes(sum(a * b for a, b in zip(runs, run_seconds, strict=True)))
     minima: list[list[float]] = [[] for _ in runners]
-    for _ in range(effort.passes):
+    for _ in range(passes):
         for index in rng.permutation(len(runners)):
             runner = runners[index]
             if runs[index] > 1:
                 runner()  # the caches belong to the neighbour in the rotation
             minima[index].append(min(_time_once(runner, clock) for _ in range(runs[index])))
-    return [PassTimes(tuple(values), count * effort.passes) for values, count in zip(minima, runs, strict=True)]
+    return [PassTimes(tuple(values), count * passes) for values, count in zip(minima, runs, strict=True)]
 
 
 def _time_once(runner: Runner, clock: Clock) -> float:

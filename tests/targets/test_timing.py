@@ -8,7 +8,15 @@ import pytest
 
 from autotune.targets.timing import Effort, PassTimes, time_rotation
 
-EFFORT = Effort(passes=3, pass_seconds=1.0, minimum_runs=2, pass_seconds_at_most=8.0, default_copies=2)
+EFFORT = Effort(
+    passes=3,
+    pass_seconds=1.0,
+    minimum_runs=2,
+    pass_seconds_at_most=8.0,
+    default_copies=2,
+    seconds_at_most=60.0,
+    minimum_passes=2,
+)
 
 
 @dataclass
@@ -52,6 +60,18 @@ def test_every_pass_runs_every_program() -> None:
     orders = ["".join(dict.fromkeys(clock.log[3 + 9 * i : 12 + 9 * i])) for i in range(3)]
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
     assert len(set(orders)) > 1, "the order is drawn anew in every pass"
+
+
+def test_slow_programs_get_fewer_passes_and_no_extra_run() -> None:
+    clock = FakeClock()
+    runners = [clock.runner(name, [10.0]) for name in "ab"]
+    # 10 s fit once into 8 s at least: one run per pass, 20 s a pass, so 60 s allow the three passes
+    times = time_rotation(runners, EFFORT, seed=0, first_run_seconds=[10.0, 10.0], clock=clock)
+    assert clock.log.count("a") == clock.log.count("b") == 3
+    assert [t.runs for t in times] == [3, 3]
+    slower = [clock.runner(name, [25.0]) for name in "cd"]
+    time_rotation(slower, EFFORT, seed=0, first_run_seconds=[25.0, 25.0], clock=clock)
+    assert clock.log.count("c") == 2, "never fewer than the minimum"
 
 
 @pytest.mark.parametrize(
