@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api import save, search
+    from autotune.api import search
     from autotune.hlo.reader import read
     from autotune.result import SearchResult
 
-__all__ = ["SearchResult", "read", "save", "search"]
+__all__ = ["SearchResult", "read", "search"]
 
 _HOMES = {
     "SearchResult": "autotune.result",
     "read": "autotune.hlo.reader",
-    "save": "autotune.api",
     "search": "autotune.api",
 }
 

@@ -14,7 +14,6 @@ from autotune.result import SearchResult
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
 from autotune.targets.base import Target
-from autotune.targets.isolation import run_in_child
 from autotune.tuner import Progress, Tuner
 from cost_model import CostModel
 from cost_model.errors import CostModelError
@@ -104,27 +103,6 @@ def search(
             owned_database.close()
         if owned_target is not None:
             owned_target.close()
-
-
-def save(result: SearchResult, folder: Path, target: Target | None = None) -> list[Path]:
-    """Write the result folder of a search: best.json, the tuned program as text and proto, all evaluations.
-
-    Args:
-        result: from `search`.
-        folder: where; made if needed.
-        target: the target that made the result; None to open it again (nothing is compiled).
-
-    Returns:
-        The files written.
-    """
-    chosen = target if target is not None else open_target(result.target.name)
-    try:
-        tuned = chosen.realise(result.prepared, result.best.config)
-    finally:
-        if target is None:
-            chosen.close()
-    text = run_in_child("autotune.hlo.jaxlib", "print_hlo_text", tuned.module, time_limit=300.0)
-    return result.save(folder, tuned, text)
 
 
 def _cost_model(model: str | CostModel, target: Target) -> CostModel | None:

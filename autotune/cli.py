@@ -104,7 +104,7 @@ def search(
                 on_progress=progress.update,
                 on_stage=progress.stage,
             )
-        files = api.save(result, folder)
+        files = result.save(folder)
     except KeyboardInterrupt:
         console.print("interrupted before anything was measured")
         raise typer.Exit(INTERRUPTED) from None

@@ -15,6 +15,7 @@ from autotune.errors import AutotuneError
 from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measured
 from autotune.spaces.base import Config, JsonObject, Space, config_id
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.isolation import run_in_child
 
 SMALLEST_GAIN = 0.05
 """A gain that is never called one: identical copies of a program differ by up to 4.2 % (xla_cpu.md, section 1)."""
@@ -61,6 +62,7 @@ class SearchResult:
         strategy, cost_model, seed, budget: how.
         default: the default's evaluation.
         best: the best config that beats the default by more than the noise; else the default itself.
+        tuned: the best config applied, for the compiler.
         runner_up: the fastest config besides the default, whether or not it beats the noise.
         noise: gain below which two configs cannot be told apart (0.05 = 5 %).
         evaluations: of every config, those of earlier searches included.
@@ -82,6 +84,7 @@ class SearchResult:
     budget: int
     default: Evaluation
     best: Evaluation
+    tuned: TunedProgram
     runner_up: Evaluation
     noise: float
     evaluations: tuple[Evaluation, ...]
@@ -173,13 +176,11 @@ class SearchResult:
             "failures": self.failures,
         }
 
-    def save(self, folder: Path, tuned: TunedProgram, hlo_text: str) -> list[Path]:
-        """Write the result folder.
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the result folder: best.json, the tuned program as HLO text and proto, all evaluations.
 
         Args:
             folder: made if it does not exist; files in it are replaced one by one, each atomically.
-            tuned: the best config applied.
-            hlo_text: of the tuned program.
 
         Returns:
             The files written.
@@ -187,6 +188,8 @@ class SearchResult:
         Raises:
             AutotuneError: the folder cannot be written.
         """
+        folder, tuned = Path(folder), self.tuned
+        hlo_text: str = run_in_child("autotune.hlo.jaxlib", "print_hlo_text", tuned.module, time_limit=600.0)
         best = self.to_json() | {
             "compile_options": {"options": dict(tuned.options), "extra_options": dict(tuned.extra_options)},
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

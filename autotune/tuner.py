@@ -336,6 +336,7 @@ class Tuner:
         best = candidates[0] if candidates else default
         noise = noise_level(best) if comparison is not None or self._estimated else max(noise_level(best), 0.1)
         improved = best.cost is not None and 1.0 / best.cost > 1.0 + noise
+        chosen = best if improved else default
         return SearchResult(
             prepared=self._prepared,
             target=self._target.description,
@@ -345,7 +346,8 @@ class Tuner:
             seed=self._seed,
             budget=self._budget,
             default=default,
-            best=best if improved else default,
+            best=chosen,
+            tuned=self._target.realise(self._prepared, chosen.config),
             runner_up=best,
             noise=noise,
             evaluations=tuple(self._state.evaluations()),

@@ -14,6 +14,7 @@ import pytest
 
 from autotune.database import Database
 from tests import hlo_texts
+from tests.rows import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -27,40 +28,29 @@ def _command(folder: Path) -> list[str]:
     ]
 
 
-def _committed(folder: Path) -> list[str]:
-    """Ids of the configs that a search recorded."""
-    import sqlite3
-
-    if not (folder / "evaluations.sqlite").exists():
-        return []
-    connection = sqlite3.connect(folder / "evaluations.sqlite")
-    try:
-        return [row[0] for row in connection.execute("SELECT config_id FROM evaluations WHERE purpose = 'search'")]
-    except sqlite3.OperationalError:  # killed before the tables were made
-        return []
-    finally:
-        connection.close()
-
-
 def test_killed_searches_add_up_to_one(tmp_path: Path) -> None:
     (tmp_path / "model.hlo").write_text(hlo_texts.TWO_DOTS)
     rng = random.Random(11)
     for _ in range(4):
-        before = _committed(tmp_path)
+        before = committed(tmp_path / "evaluations.sqlite")
         with subprocess.Popen(_command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as search:
             # Wait until it has recorded something, then for a moment that may fall anywhere in an evaluation.
             deadline = time.monotonic() + 120
-            while len(_committed(tmp_path)) <= len(before) and time.monotonic() < deadline and search.poll() is None:
+            while (
+                len(committed(tmp_path / "evaluations.sqlite")) <= len(before)
+                and time.monotonic() < deadline
+                and search.poll() is None
+            ):
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.4))
             search.send_signal(signal.SIGKILL)
-        after = _committed(tmp_path)
+        after = committed(tmp_path / "evaluations.sqlite")
         assert after[: len(before)] == before, "every committed evaluation is still there"
-    survived = _committed(tmp_path)
+    survived = committed(tmp_path / "evaluations.sqlite")
     finished = subprocess.run(_command(tmp_path), capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr
     result = json.loads(finished.stdout)
-    final = _committed(tmp_path)
+    final = committed(tmp_path / "evaluations.sqlite")
     assert final[: len(survived)] == survived
     assert len(final) == len(set(final)), "no config was evaluated twice"
     assert len(final) == BUDGET + 1, "the budget and the default, over all five runs together"

@@ -339,7 +339,8 @@ def _device_count(module: hlo_pb2.HloModuleProto) -> int:
         for instruction in instructions(module)
         if instruction.HasField("sharding")
     ]
-    return max(counts, default=1)
+    assignment = module.device_assignment  # the reader keeps replica_count and num_partitions of HLO text here
+    return max([*counts, assignment.replica_count * assignment.computation_count, 1])
 
 
 def _group_size(module: hlo_pb2.HloModuleProto) -> int:
