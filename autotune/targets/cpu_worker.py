@@ -133,7 +133,7 @@ class CpuWorker:
                 timed.append((index, compile_seconds, details))
                 first_runs.append(run_seconds)
         if timed:
-            copies = [self._default, *(self._default.copy() for _ in range(effort.default_copies - 1))]
+            copies = [self._default, *(self._default.copy() for _ in range(effort.copies(self._run_seconds) - 1))]
             runners.extend(self._runner(copy) for copy in copies)
             first_runs += [self._run_seconds] * len(copies)
             slowest_pass = sum(max(effort.pass_seconds, effort.pass_seconds_at_most, seconds) for seconds in first_runs)

@@ -18,6 +18,9 @@ Runner = Callable[[], object]
 
 Clock = Callable[[], float]
 
+_SLOW = 0.5
+"""Seconds of a program's first run from which on that run tells well enough how long it takes."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -40,6 +43,10 @@ class Effort:
     default_copies: int
     seconds_at_most: float
     minimum_passes: int
+
+    def copies(self, run_seconds: float) -> int:
+        """How many copies of a default of this duration are in the rotation: half of them when it is slow."""
+        return self.default_copies if run_seconds < _SLOW else max(1, self.default_copies // 2)
 
     def affordable_passes(self, pass_seconds: float) -> int:
         """How many passes are made when one over all runners takes this long."""
@@ -70,9 +77,6 @@ CONFIRM = Effort(
     seconds_at_most=90.0,
     minimum_passes=4,
 )
-
-_SLOW = 0.5
-"""Seconds of a program's first run from which on that run tells well enough how long it takes."""
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ class TestDatabaseContract:
             Evaluation(Tile(1), dataclasses.replace(MEASURED, seconds=math.inf)),
             Evaluation(Tile(1), dataclasses.replace(MEASURED, seconds=0.0)),
             Evaluation(Tile(1), dataclasses.replace(MEASURED, default_seconds=-1.0)),
+            Evaluation(Tile(1), dataclasses.replace(MEASURED, repeat_spread=math.nan)),
             Evaluation(Tile(1), dataclasses.replace(MEASURED, runs=0)),
             Evaluation(Tile(1), Estimated(-1.0, 10.0)),
             Evaluation(Tile(1), Estimated(1.0, 0.0)),
