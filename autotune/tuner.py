@@ -185,20 +185,22 @@ class Tuner:
                 self._evaluate(config)
 
     def _choose(self, count: int) -> list[Config]:
-        """New configs to evaluate: the model's favourites among many proposals, and some explorers."""
+        """New configs to evaluate: landmarks first, then the model's favourites among many proposals and explorers."""
+        if self._strategy.guided:
+            landmarks = [config for config in self._space.landmarks if self._is_new(config)]
+            if landmarks:
+                return landmarks[:count]
         pool: dict[str, Config] = {}
         for _ in range(4):  # a small space may need several rounds to show something new
             for config in self._strategy.propose(PROPOSALS, self._rng):
-                identity = config_id(config)
-                if identity not in self._state.known and identity not in self._fixed and self._space.contains(config):
-                    pool.setdefault(identity, config)
+                if self._is_new(config) and self._space.contains(config):
+                    pool.setdefault(config_id(config), config)
             if len(pool) >= count:
                 break
         if len(pool) < count and self._space.size <= 10_000:
             for config in self._space.enumerate():
-                identity = config_id(config)
-                if identity not in self._state.known and identity not in self._fixed:
-                    pool.setdefault(identity, config)
+                if self._is_new(config):
+                    pool.setdefault(config_id(config), config)
         candidates = list(pool.values())
         order = self._rng.permutation(len(candidates))
         if self._model is None or self._graph is None or not self._model_trusted():
@@ -275,6 +277,10 @@ class Tuner:
 
     def _done(self) -> int:
         return sum(1 for identity in self._state.known if identity not in self._fixed)
+
+    def _is_new(self, config: Config) -> bool:
+        identity = config_id(config)
+        return identity not in self._state.known and identity not in self._fixed
 
     def _succeeded(self) -> list[Evaluation]:
         return [evaluation for evaluation in self._state.known.values() if evaluation.cost is not None]

@@ -176,6 +176,13 @@ def test_failures_are_counted_and_permanent_ones_remembered(database: Path) -> N
     assert second.failures == {"compiler crashed": crashed}
 
 
+def test_a_guided_search_starts_with_the_landmarks(database: Path) -> None:
+    target = KnownTarget()
+    search(target, database, budget=3)
+    space = LayoutSpace(programs.two_dots().proto)
+    assert target.searched() == [DEFAULT, *(config_id(config) for config in space.landmarks)]
+
+
 def test_time_limit(database: Path) -> None:
     result = search(KnownTarget(), database, time_limit=1e-9)
     assert result.stopped == "time limit reached"

@@ -56,6 +56,11 @@ class Space(Protocol):
         ...
 
     @property
+    def landmarks(self) -> Sequence[Config]:
+        """A few configs that a guided search should try first: extremes and settings known to be good elsewhere."""
+        ...
+
+    @property
     def size(self) -> int:
         """The number of points (exact, often astronomically large)."""
         ...

@@ -145,6 +145,19 @@ class LayoutSpace:
         return {}
 
     @property
+    def landmarks(self) -> Sequence[Config]:
+        """Row-major named everywhere; on one opcode; on outputs; on inputs.
+
+        On XLA:CPU that moves no data but keeps transposes and elementwise neighbours apart from dots, which is where
+        the gains over the default were found (xla_cpu.md, section 2).
+        """
+        groups = [self.tensors]
+        groups += [[t for t in self.tensors if t.opcode == opcode] for opcode in CONFIGURABLE_OPCODES]
+        groups += [[t for t in self.tensors if (t.tensor == OUTPUT) is output] for output in (True, False)]
+        configs = [LayoutConfig.of({(t.node, t.tensor): t.row_major for t in group}) for group in groups if group]
+        return list(dict.fromkeys(configs))
+
+    @property
     def size(self) -> int:
         """Product over the tensors of the number of orders plus one for "the compiler decides"."""
         return math.prod(tensor.orders + 1 for tensor in self.tensors)

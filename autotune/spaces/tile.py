@@ -178,6 +178,12 @@ class GemmTileSpace:
         return {"library eigen": TileConfig("eigen"), "tiled, XLA's own tile": EMITTER_DEFAULT}
 
     @property
+    def landmarks(self) -> Sequence[Config]:
+        """Tiles that were within a few percent of the best on most shapes (xla_cpu.md, section 3a)."""
+        tiles = (TileConfig(TILED, 8, 4, 4, 256), TileConfig(TILED, 8, 4, 2, 512))
+        return [tile for tile in tiles if self.contains(tile)]
+
+    @property
     def size(self) -> int:
         """Exact: the space is small."""
         return len(self._configs)

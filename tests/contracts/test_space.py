@@ -68,6 +68,14 @@ def test_foreign_json_is_refused(space: Space, value: dict[str, object]) -> None
         space.from_json(value)
 
 
+def test_landmarks_are_few_and_belong_to_the_space(space: Space) -> None:
+    landmarks = space.landmarks
+    assert len(landmarks) <= 8
+    assert len({config_id(config) for config in landmarks}) == len(landmarks)
+    assert all(space.contains(config) for config in landmarks)
+    assert space.default not in landmarks
+
+
 def test_default_and_references_belong_to_the_space(space: Space) -> None:
     assert space.contains(space.default)
     assert all(space.contains(config) for config in space.references.values())

@@ -63,6 +63,14 @@ def test_contains_refuses_what_is_no_permutation() -> None:
     assert not space.contains(LayoutConfig(((2, 0, (0, 1)), (2, 0, (1, 0)))))
 
 
+def test_landmarks_of_two_dots() -> None:
+    space = LayoutSpace(programs.two_dots().proto)
+    everywhere, outputs, inputs = space.landmarks  # both nodes are dots, so "every dot" is "everywhere"
+    assert everywhere == LayoutConfig(tuple((node, tensor, (1, 0)) for node in (2, 5) for tensor in (0, 1, 2)))
+    assert outputs == LayoutConfig(((2, 0, (1, 0)), (5, 0, (1, 0))))
+    assert inputs == LayoutConfig(tuple((node, tensor, (1, 0)) for node in (2, 5) for tensor in (1, 2)))
+
+
 def test_crossover_takes_whole_nodes() -> None:
     space = LayoutSpace(programs.two_dots().proto)
     first = LayoutConfig.of({(2, 0): (0, 1), (5, 0): (0, 1)})
