@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
 import re
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import metadata
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -19,17 +14,17 @@ import numpy as np
 from autotune.errors import SpaceError, ToolchainError, UnsupportedProgramError, WorkerError
 from autotune.evaluation import Evaluation, Failed, FailureReason, LabelKind, Measured
 from autotune.hlo.program import Program
-from autotune.hlo.rewrite import constrain_layouts, instructions
-from autotune.hlo.types import element_type_name
+from autotune.hlo.rewrite import constrain_layouts
 from autotune.spaces.base import Config, Space
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
 from autotune.spaces.tile import TILED, GemmTileSpace, TileConfig, find_dot_kernel
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
 from autotune.targets.cores import ReservedCore
 from autotune.targets.cpu_worker import Limits, VariantReport
-from autotune.targets.inputs import describe_bytes, input_specs, total_bytes
+from autotune.targets.host import available_memory, jaxlib_version, processor
+from autotune.targets.inputs import input_specs
 from autotune.targets.isolation import Worker, WorkerFailure, WorkerFailureReason
-from autotune.targets.outputs import NARROW_TOLERANCE, TOLERANCES
+from autotune.targets.requirements import check_supported, measurement_notes, output_tolerance
 from autotune.targets.timing import CONFIRM, SEARCH
 from protos import hlo_pb2
 
@@ -38,7 +33,6 @@ DEFAULT_TIME_LIMIT = 600.0
 
 _WORKER = "autotune.targets.cpu_worker:CpuWorker"
 _INPUT_SEED = 0
-_DEVICE_OPCODES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "send", "recv")
 
 
 class CpuTarget:
@@ -55,7 +49,7 @@ class CpuTarget:
         self, *, time_limit: float | None = None, memory_limit: int | None = None, worker: str = _WORKER
     ) -> None:
         self._time_limit = time_limit
-        self._memory_limit = memory_limit or int(0.9 * _available_memory())
+        self._memory_limit = memory_limit or int(0.9 * available_memory())
         self._core = ReservedCore()
         self._handler = worker
         self._worker = self._new_worker()
@@ -67,8 +61,8 @@ class CpuTarget:
         """This host's processor, one core of it."""
         return TargetDescription(
             name="cpu",
-            device_kind=f"{_processor()}, 1 core",
-            compiler_version=f"jaxlib {_jaxlib_version()}",
+            device_kind=f"{processor()}, 1 core",
+            compiler_version=f"jaxlib {jaxlib_version()}",
             label=LabelKind.MEASURED,
             cost_model_device="cpu",
         )
@@ -89,7 +83,7 @@ class CpuTarget:
             module=before_layouts.SerializeToString(deterministic=True),
             source=f"{program.source}, just before layout assignment",
         )
-        prepared = PreparedProgram(program, module, (*program.notes, *_notes(program.proto)))
+        prepared = PreparedProgram(program, module, (*program.notes, *measurement_notes(program.proto)))
         return replace(prepared, details=self._load(prepared))
 
     def space(self, prepared: PreparedProgram, kind: str) -> Space:
@@ -107,7 +101,13 @@ class CpuTarget:
     def evaluate(
         self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
     ) -> list[Evaluation]:
-        """Measure configs in one rotation with copies of the default."""
+        """Measure configs in one rotation with copies of the default; to confirm, in a fresh process.
+
+        Where code and data happen to lie in memory changes a program's time by a few percent, so a second look in
+        the process that found a config would find the same luck again.
+        """
+        if purpose == "confirm":
+            self._worker.stop()
         effort = CONFIRM if purpose == "confirm" else SEARCH
         started = time.perf_counter()
         try:
@@ -156,10 +156,6 @@ class CpuTarget:
             case _:
                 raise SpaceError(f"the cpu target cannot apply {config.to_json()!r}")
 
-    def new_process(self) -> None:
-        """Throw the child away, so that what follows is measured at other addresses."""
-        self._worker.stop()
-
     def close(self) -> None:
         """End the child process and let others have the core."""
         self._worker.stop()
@@ -197,7 +193,7 @@ class CpuTarget:
                 "load",
                 _runnable(prepared.program.module),
                 input_specs(prepared.program.proto),
-                _tolerance(prepared.program.proto),
+                output_tolerance(prepared.program.proto),
                 limits,
                 _INPUT_SEED,
                 time_limit=self._default_time_limit,
@@ -208,32 +204,6 @@ class CpuTarget:
             raise _refusal(prepared.program, failure) from None
         self._loaded = (prepared.program.fingerprint, self._worker.generation)
         return details
-
-
-def check_supported(module: hlo_pb2.HloModuleProto, name: str, memory: int) -> None:
-    """Refuse what this host cannot run, before anything is compiled.
-
-    Raises:
-        UnsupportedProgramError: with every reason, and the sizes.
-    """
-    reasons = []
-    arguments, results = total_bytes(module)
-    if arguments + results > memory:
-        reasons.append(
-            f"it needs {describe_bytes(arguments)} of arguments and {describe_bytes(results)} of results, "
-            f"and the memory limit on this host is {describe_bytes(memory)}"
-        )
-    devices = _device_count(module)
-    if devices > 1:
-        reasons.append(f"it is partitioned over {devices} devices, and this target is one CPU")
-    opcodes = {instruction.opcode for instruction in instructions(module)}
-    collectives = sorted(
-        opcode for opcode in opcodes if opcode.removesuffix("-start").removesuffix("-done") in _DEVICE_OPCODES
-    )
-    if collectives and devices <= 1 and _group_size(module) > 1:
-        reasons.append(f"it communicates between {_group_size(module)} devices ({', '.join(collectives)})")
-    if reasons:
-        raise UnsupportedProgramError(f"program {name!r} cannot run on this host: {'; '.join(reasons)}")
 
 
 def failed_outcome(failure: WorkerFailure) -> Failed:
@@ -304,76 +274,3 @@ def _runnable(module: bytes) -> bytes:
 
 def _runnable_variant(variant: TunedProgram) -> TunedProgram:
     return replace(variant, module=_runnable(variant.module))
-
-
-def _notes(module: hlo_pb2.HloModuleProto) -> list[str]:
-    """In which ways a measurement here differs from a run of the program as it is."""
-    notes = []
-    donated = len(module.input_output_alias.entries)
-    if donated:
-        notes.append(f"{donated} donated arguments are kept while measuring (the program runs many times on them)")
-    shape = module.host_program_shape
-    if any(not _row_major(part) for part in (*shape.parameters, shape.result)):
-        notes.append("arguments and results are measured in row-major order, as jax passes them")
-    return notes
-
-
-def _row_major(shape: Any) -> bool:
-    if shape.tuple_shapes:
-        return all(_row_major(part) for part in shape.tuple_shapes)
-    order = list(shape.layout.minor_to_major)
-    return not order or order == sorted(order, reverse=True)
-
-
-def _tolerance(module: hlo_pb2.HloModuleProto) -> float:
-    """By the least precise floating point type that occurs anywhere in the program."""
-    names = {element_type_name(instruction.shape) for instruction in instructions(module)}
-    if any(name.startswith(("f8", "f4")) for name in names):
-        return NARROW_TOLERANCE
-    return max((TOLERANCES[name] for name in names if name in TOLERANCES), default=TOLERANCES["f32"])
-
-
-def _device_count(module: hlo_pb2.HloModuleProto) -> int:
-    counts = [
-        math.prod(instruction.sharding.tile_assignment_dimensions)
-        for instruction in instructions(module)
-        if instruction.HasField("sharding")
-    ]
-    assignment = module.device_assignment  # the reader keeps replica_count and num_partitions of HLO text here
-    return max([*counts, assignment.replica_count * assignment.computation_count, 1])
-
-
-def _group_size(module: hlo_pb2.HloModuleProto) -> int:
-    sizes = [1]
-    for instruction in instructions(module):
-        sizes += [len(group.replica_ids) for group in instruction.replica_groups]
-        if instruction.HasField("collective_device_list"):
-            devices = instruction.collective_device_list
-            sizes += [len(group.replica_ids) for group in devices.replica_groups]
-            sizes.append(devices.iota_replica_group_list.num_devices_per_group)
-    return max(sizes)
-
-
-def _available_memory() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _processor() -> str:
-    """Model, family and instruction sets (as a short hash) of the first core: what decides how code runs."""
-    facts: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    flags = hashlib.sha256(" ".join(sorted(facts.get("flags", "").split())).encode()).hexdigest()[:6]
-    family, model = facts.get("cpu family", "?"), facts.get("model", "?")
-    return f"{facts.get('model name', 'unknown processor')} ({family}/{model}, features {flags})"
-
-
-def _jaxlib_version() -> str:
-    try:
-        return metadata.version("jaxlib")
-    except metadata.PackageNotFoundError:
-        raise ToolchainError("jaxlib is not installed; run: pip install 'jax>=0.10,<0.11'") from None
