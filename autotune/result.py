@@ -129,11 +129,25 @@ class SearchResult:
         return counts
 
     @property
+    def ties(self) -> list[str]:
+        """References that the best config cannot be told apart from, by label."""
+        if self.comparison is None or not self.improved or self.best.cost is None:
+            return []
+        references = {label: self.comparison.of(config) for label, config in self.space.references.items()}
+        return [
+            label
+            for label, evaluation in references.items()
+            if evaluation is not None and evaluation.cost is not None
+            if evaluation.config != self.best.config and evaluation.cost / self.best.cost < 1.0 + self.noise
+        ]
+
+    @property
     def verdict(self) -> str:
         """One sentence."""
         unit = "measured" if self.target.label is LabelKind.MEASURED else "estimated (compiler cycles)"
         if self.improved:
-            return f"{self.speedup:.2f}x faster than the default ({unit}, noise {self.noise:.1%})"
+            ties = f"; no faster than {', '.join(self.ties)} by more than that" if self.ties else ""
+            return f"{self.speedup:.2f}x faster than the default ({unit}, noise {self.noise:.1%}{ties})"
         noise = f"nothing beats the default by more than the noise of {self.noise:.1%}"
         return f"no difference found ({noise}): use the default"
 

@@ -234,3 +234,26 @@ def test_evaluations_are_committed_before_the_next_starts(database: Path) -> Non
 def test_bad_options_are_named(options: dict[str, Any], message: str, database: Path) -> None:
     with pytest.raises(AutotuneError, match=message):
         search(KnownTarget(), database, **options)
+
+
+def test_a_tie_with_a_reference_is_said(database: Path) -> None:
+    from autotune.spaces.tile import DotKernel, GemmTileSpace, TileConfig
+
+    class TileTarget(KnownTarget):
+        def space(self, prepared: PreparedProgram, kind: str) -> Space:
+            return GemmTileSpace(DotKernel(256, 256, 256, "f32"))
+
+    def cost(config: Config) -> float:
+        """The libraries at 1 and 0.82, XLA's own tile at 2, all others at 0.8."""
+        known = {TileConfig(): 1.0, TileConfig("eigen"): 0.82, TileConfig("tiled", 11, 9, 1, 256): 2.0}
+        assert isinstance(config, TileConfig)
+        return known.get(config, 0.8)
+
+    result = search(TileTarget(cost=cost), database, budget=5)
+    assert result.speedup == pytest.approx(1.25)
+    assert result.ties == ["library eigen"]
+    assert "no faster than library eigen by more than that" in result.verdict
+    assert result.comparison is not None
+    own = result.comparison.of(TileConfig("tiled", 11, 9, 1, 256))
+    assert own is not None, "the tiled product's own tile is part of every comparison"
+    assert own.cost == pytest.approx(2.0)
