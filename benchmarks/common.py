@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from autotune.targets.host import processor
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -33,7 +34,7 @@ def publish(title: str, rows: Sequence[dict[str, Any]], path: Path | None) -> No
         table.add_row(*(_cell(row.get(column)) for column in columns))
     Console(soft_wrap=True, highlight=False).print(table)
     if path is not None:
-        document = {"title": title, "machine": platform.machine(), "rows": list(rows)}
+        document = {"title": title, "machine": processor(), "rows": list(rows)}
         path.write_text(json.dumps(document, indent=2) + "\n")
 
 
