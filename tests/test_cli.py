@@ -52,7 +52,12 @@ def test_search_leaves_a_result_that_can_be_used(model: Path, tmp_path: Path) ->
 def test_ctrl_c_saves_the_best_so_far(model: Path, tmp_path: Path) -> None:
     command = ["search", str(model), "--budget", "500", "--database", str(tmp_path / "db.sqlite"), "--json"]
     with subprocess.Popen(
-        [sys.executable, "-m", "autotune.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "autotune.cli", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A job that a shell started in the background inherits an ignored SIGINT, and so would the search.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as search:
         deadline = time.monotonic() + 120
         while len(committed(tmp_path / "db.sqlite")) < 2 and time.monotonic() < deadline and search.poll() is None:
