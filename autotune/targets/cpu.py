@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -43,16 +43,23 @@ class CpuTarget:
             the default took, at least 30.
         memory_limit: bytes that the child process may have; None: nine tenths of what is available now.
         worker: handler of the child process, for tests that inject faults.
+        worker_arguments: its arguments.
     """
 
     def __init__(
-        self, *, time_limit: float | None = None, memory_limit: int | None = None, worker: str = _WORKER
+        self,
+        *,
+        time_limit: float | None = None,
+        memory_limit: int | None = None,
+        worker: str = _WORKER,
+        worker_arguments: Mapping[str, Any] | None = None,
     ) -> None:
         self._time_limit = time_limit
         self._memory_limit = memory_limit or int(0.9 * available_memory())
         self._core = ReservedCore()
-        self._handler = worker
-        self._worker = self._new_worker()
+        self._worker = Worker(
+            worker, arguments=worker_arguments, memory_limit=self._memory_limit, cores=[self._core.number]
+        )
         self._loaded: tuple[str, int] | None = None  # what the current child holds: fingerprint, generation
         self._rotations = 0
 
@@ -170,9 +177,6 @@ class CpuTarget:
     @property
     def _default_time_limit(self) -> float:
         return max(DEFAULT_TIME_LIMIT, self._time_limit or 0.0)
-
-    def _new_worker(self) -> Worker:
-        return Worker(self._handler, memory_limit=self._memory_limit, cores=[self._core.number])
 
     def _next_seed(self) -> int:
         self._rotations += 1

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from autotune.targets.child import enter_phase
@@ -77,3 +78,11 @@ class FaultyCpuWorker(CpuWorker):
             case "crash while running":
                 abort_while("running")
         return super().evaluate(variants, effort, limits, seed)
+
+
+def faulty(plan: dict[int, str], folder: Path) -> dict[str, Any]:
+    """Arguments of a `CpuTarget` whose evaluations of these numbers (1 = the first) go wrong in these ways."""
+    return {
+        "worker": "tests.targets.faults:FaultyCpuWorker",
+        "worker_arguments": {"plan": plan, "counter": str(folder / "counter")},
+    }

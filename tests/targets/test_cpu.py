@@ -13,8 +13,9 @@ from autotune.spaces.layout import LayoutConfig
 from autotune.spaces.tile import TileConfig
 from autotune.targets.base import PreparedProgram, TunedProgram
 from autotune.targets.cpu import CpuTarget
-from autotune.targets.isolation import Worker, run_in_child
+from autotune.targets.isolation import run_in_child
 from tests import programs
+from tests.targets.faults import faulty
 
 pytestmark = pytest.mark.slow
 
@@ -73,10 +74,7 @@ def test_a_wrong_result_is_a_failure() -> None:
     ],
 )
 def test_a_fault_costs_one_evaluation(fault: str, reason: FailureReason, tmp_path: Path) -> None:
-    with CpuTarget() as target:
-        counter = str(tmp_path / "counter")
-        arguments = {"plan": {2: fault}, "counter": counter}
-        target._worker = Worker("tests.targets.faults:FaultyCpuWorker", arguments=arguments)
+    with CpuTarget(**faulty({2: fault}, tmp_path)) as target:
         prepared = target.prepare(programs.two_dots())
         outcomes = [target.evaluate(prepared, [LayoutConfig()])[0].outcome for _ in range(3)]
     assert isinstance(outcomes[0], Measured)
