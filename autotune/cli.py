@@ -83,10 +83,12 @@ def search(
     """Search for a config that is faster than the default."""
     from autotune import api
     from autotune.rendering.search import SearchProgress, render_result
+    from autotune.result import check_writable
 
     console = _console(stderr=True)
     folder = out if out is not None else file.with_suffix(".autotune")
     try:
+        check_writable(folder)
         with SearchProgress(console, budget) as progress:
             result = api.search(
                 file,

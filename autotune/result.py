@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -229,6 +230,19 @@ class SearchResult:
             message = f"result folder {folder}: cannot be written ({error}); choose another with --out"
             raise AutotuneError(message) from error
         return [folder / name for name in contents]
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before a long search whether its result can be saved.
+
+    Raises:
+        AutotuneError: the folder (or the nearest one above it that exists) cannot be written, or is a file.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise AutotuneError(f"result folder {folder}: {nearest} is a file; choose another place with --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise AutotuneError(f"result folder {folder}: {nearest} cannot be written; choose another place with --out")
 
 
 def evaluation_json(evaluation: Evaluation) -> JsonObject:

@@ -33,6 +33,8 @@ _TRUST_AFTER = 12
 
 _TRUST_TAU = 0.1
 _FINALISTS = 3
+_UNCONFIRMED_GAIN = 0.1
+"""Smallest gain that counts when there was no comparison at the end: the best of many short looks flatters itself."""
 
 
 @dataclass(frozen=True)
@@ -340,7 +342,9 @@ class Tuner:
             ranked = sorted((e for e in comparison.evaluations if e.cost is not None), key=_cost)
         candidates = [e for e in ranked if config_id(e.config) != config_id(self._space.default)]
         best = candidates[0] if candidates else default
-        noise = noise_level(best) if comparison is not None or self._estimated else max(noise_level(best), 0.1)
+        noise = noise_level(best)
+        if comparison is None and not self._estimated:
+            noise = max(noise, _UNCONFIRMED_GAIN)
         improved = best.cost is not None and 1.0 / best.cost > 1.0 + noise
         chosen = best if improved else default
         return SearchResult(

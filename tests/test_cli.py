@@ -81,14 +81,15 @@ def test_ctrl_c_saves_the_best_so_far(model: Path, tmp_path: Path) -> None:
         (["search", "MODEL", "--target", "abacus"], 1, "target 'abacus': expected one of cpu"),
         (["search", "MODEL", "--space", "tile"], 4, "no tile choice"),
         (["search", "MODEL", "--database", "FOLDER"], 1, "is a folder"),
+        (["search", "MODEL", "--out", "MODEL/result"], 1, "is a file; choose another place with --out"),
     ],
-    ids=["missing file", "missing file to inspect", "no file", "budget", "target", "space", "database"],
+    ids=["missing file", "missing file to inspect", "no file", "budget", "target", "space", "database", "result"],
 )
 def test_errors_have_documented_exit_codes_and_no_traceback(
     arguments: list[str], code: int, message: str, model: Path, tmp_path: Path
 ) -> None:
     names = {"MODEL": str(model), "FOLDER": str(tmp_path)}
-    arguments = [names.get(argument, argument) for argument in arguments]
+    arguments = [names.get(argument, argument).replace("MODEL", str(model)) for argument in arguments]
     if arguments[0] == "search" and "--database" not in arguments:
         arguments += ["--database", str(tmp_path / "db.sqlite")]
     done = autotune(*arguments)
