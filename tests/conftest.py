@@ -17,12 +17,6 @@ def repo_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def fixtures_dir() -> Path:
-    """Small inputs made by hand for the tests."""
-    return REPO_ROOT / "tests" / "fixtures"
-
-
-@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real programs and data sets beside the repository; a test that needs it is skipped without it."""
     path = REPO_ROOT.parent / "shared"
