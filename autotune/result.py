@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measur
 from autotune.spaces.base import Config, JsonObject, Space, config_id
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
 from autotune.targets.isolation import run_in_child
+from autotune.version import tool_version
 
 SMALLEST_GAIN = 0.05
 """A gain that is never called one: identical copies of a program differ by up to 4.2 % (xla_cpu.md, section 1)."""
@@ -277,14 +277,6 @@ def evaluation_json(evaluation: Evaluation) -> JsonObject:
         case Failed() as failed:
             facts |= {"reason": failed.reason.value, "message": failed.message}
     return facts
-
-
-def tool_version() -> str:
-    """Version of this distribution."""
-    try:
-        return metadata.version("xla-autotune")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _how_to_use(tuned: TunedProgram) -> str:

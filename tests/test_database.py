@@ -109,6 +109,7 @@ def test_an_empty_file_becomes_a_database(path: Path) -> None:
     path.touch()
     with Database.open(path) as database:
         database.record(KEY, Evaluation(Tile(1), MEASURED))
+        assert database.evaluations(KEY, tile_from_json) == [Evaluation(Tile(1), MEASURED)]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from autotune.database.rows import EvaluationKey, from_row, key_columns, to_row
 from autotune.errors import DatabaseError, SpaceError
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, JsonObject
+from autotune.version import tool_version
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Database:
         self.path = path
         self._connection = connection
         self._busy_seconds = busy_seconds
-        self._tool_version = _tool_version()
+        self._tool_version = tool_version()
 
     @classmethod
     def open(cls, path: Path | None = None, *, busy_seconds: float = BUSY_SECONDS) -> Self:
@@ -182,10 +182,3 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _tool_version() -> str:
-    try:
-        return importlib.metadata.version("xla-autotune")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that was never installed
-        return "not installed"

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from autotune.hlo.modules import entry_computation
 from protos import hlo_pb2, tuning_pb2
 
 _MLIR_BYTECODE_MAGIC = b"ML\xefR"
@@ -118,7 +119,7 @@ def _is_whole(module: hlo_pb2.HloModuleProto) -> bool:
     """
     if not module.HasField("host_program_shape") or not module.HasField("input_output_alias"):
         return False
-    entry = next(c for c in module.computations if c.id == module.entry_computation_id)
+    entry = entry_computation(module)
     recent = any(i.shape.layout.tail_padding_alignment_in_elements for i in entry.instructions)
     return module.HasField("buffer_donor") or not recent
 

@@ -8,7 +8,7 @@ refuse and then adds copies. All changes are made on a copy of the proto.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from protos import hlo_pb2, xla_data_pb2
 
@@ -17,12 +17,6 @@ OUTPUT, FIRST_INPUT, SECOND_INPUT = 0, 1, 2
 
 Order = tuple[int, ...]
 """A minor-to-major order of dimensions."""
-
-
-def instructions(module: hlo_pb2.HloModuleProto) -> Iterator[hlo_pb2.HloInstructionProto]:
-    """Every instruction of every computation in file order: the index in this order is the node id."""
-    for computation in module.computations:
-        yield from computation.instructions
 
 
 def constrain_layouts(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from autotune.errors import WorkerError
+from autotune.hlo.modules import entry_computation, instructions
 from autotune.hlo.program import Program
 from autotune.hlo.types import leaves, shape_bytes, shape_text
 from autotune.targets.isolation import run_in_child
@@ -124,9 +125,9 @@ def _statistics(
     program: Program, fingerprint: str, pending_costs: Future[tuple[Costs | None, str]]
 ) -> ProgramStatistics:
     module = program.proto
-    instructions = [instruction for computation in module.computations for instruction in computation.instructions]
-    opcodes = Counter(instruction.opcode for instruction in instructions)
-    targets = Counter(i.custom_call_target for i in instructions if i.opcode == "custom-call")
+    everything = list(instructions(module))
+    opcodes = Counter(instruction.opcode for instruction in everything)
+    targets = Counter(i.custom_call_target for i in everything if i.opcode == "custom-call")
     costs, costs_missing = pending_costs.result()
     return ProgramStatistics(
         name=program.name,
@@ -134,7 +135,7 @@ def _statistics(
         source=program.source,
         notes=program.notes,
         computations=len(module.computations),
-        instructions=len(instructions),
+        instructions=len(everything),
         opcodes=dict(opcodes.most_common()),
         parameters=_parameters(module),
         results=tuple(
@@ -177,7 +178,7 @@ def space_sizes(program: Program) -> dict[str, int | str]:
 
 
 def _parameters(module: hlo_pb2.HloModuleProto) -> tuple[Tensor, ...]:
-    entry = next(c for c in module.computations if c.id == module.entry_computation_id)
+    entry = entry_computation(module)
     parameters = sorted(
         (instruction for instruction in entry.instructions if instruction.opcode == "parameter"),
         key=lambda instruction: instruction.parameter_number,

@@ -15,12 +15,13 @@ from functools import cached_property
 import numpy as np
 
 from autotune.errors import SpaceError
-from autotune.hlo.rewrite import FIRST_INPUT, OUTPUT, SECOND_INPUT, Order, instructions
+from autotune.hlo.modules import instructions
+from autotune.hlo.rewrite import FIRST_INPUT, OUTPUT, SECOND_INPUT, Order
 from autotune.spaces.base import Config, JsonObject
 from cost_model import LayoutConfigs
+from cost_model.features import CONFIGURABLE_OPCODES
 from protos import hlo_pb2, xla_data_pb2
 
-CONFIGURABLE_OPCODES = ("convolution", "dot", "reshape")
 TENSOR_NAMES = {OUTPUT: "output", FIRST_INPUT: "first input", SECOND_INPUT: "second input"}
 MAXIMUM_RANK = 6
 """Dimensions that the encoding has room for."""

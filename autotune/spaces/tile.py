@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from autotune.errors import SpaceError
+from autotune.hlo.modules import entry_computation
 from autotune.hlo.types import element_type_name
 from autotune.spaces.base import Config, JsonObject
 from cost_model import TileConfigs
@@ -94,7 +95,7 @@ def find_dot_kernel(module: hlo_pb2.HloModuleProto) -> DotKernel | str:
     Args:
         module: just before layout assignment (calls are inlined there).
     """
-    entry = next(c for c in module.computations if c.id == module.entry_computation_id)
+    entry = entry_computation(module)
     dots = [instruction for instruction in entry.instructions if instruction.opcode == "dot"]
     if len(dots) != 1:
         return f"the program has {len(dots)} dots; a tile can be chosen for a program of exactly one"

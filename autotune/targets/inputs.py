@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import UnsupportedProgramError
+from autotune.hlo.modules import entry_computation
 from autotune.hlo.types import element_type_name, leaves, numpy_dtype, shape_bytes
 from protos import hlo_pb2, xla_data_pb2
 
@@ -56,7 +57,7 @@ def input_specs(module: hlo_pb2.HloModuleProto) -> list[InputSpec]:
     Raises:
         UnsupportedProgramError: a parameter is a token, opaque, or of a type that numpy cannot hold.
     """
-    entry = next(c for c in module.computations if c.id == module.entry_computation_id)
+    entry = entry_computation(module)
     users: dict[int, list[tuple[hlo_pb2.HloInstructionProto, int]]] = defaultdict(list)
     for instruction in entry.instructions:
         for position, operand in enumerate(instruction.operand_ids):

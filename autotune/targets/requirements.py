@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from autotune.errors import UnsupportedProgramError
-from autotune.hlo.rewrite import instructions
+from autotune.hlo.modules import instructions
 from autotune.hlo.types import element_type_name
 from autotune.targets.inputs import describe_bytes, total_bytes
 from autotune.targets.outputs import NARROW_TOLERANCE, TOLERANCES

@@ -1,0 +1,18 @@
+"""Walking through a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protos import hlo_pb2
+
+
+def instructions(module: hlo_pb2.HloModuleProto) -> Iterator[hlo_pb2.HloInstructionProto]:
+    """Every instruction of every computation in file order: the index in this order is the node id."""
+    for computation in module.computations:
+        yield from computation.instructions
+
+
+def entry_computation(module: hlo_pb2.HloModuleProto) -> hlo_pb2.HloComputationProto:
+    """The computation that the program starts with."""
+    return next(c for c in module.computations if c.id == module.entry_computation_id)
