@@ -15,6 +15,10 @@ class DeviceError(CostModelError, ValueError):
     """A device description holds an impossible figure, or no device of that name is known."""
 
 
+class ArchitectureError(CostModelError, ValueError):
+    """A network of that shape cannot be built."""
+
+
 class CheckpointError(CostModelError):
     """A cost model could not be loaded."""
 

@@ -1,0 +1,101 @@
+"""What the network looks like: every switch of the published recipes, as one frozen dataclass. Needs no torch.
+
+Source: 2nd-place solution of Kaggle's "Google - Fast or Slow? Predict AI Model Runtime". Its README and the code that
+made its submission differ; where they do, the values here follow the README and the code's variant is one switch away.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from cost_model import features
+from cost_model.errors import ArchitectureError
+
+FeatureTransform = Literal["signed_log", "relu_log"]
+"""What is done to node features x first: sign(x) log(1 + |x|), or log(1 + max(x, 0)), which drops the sign."""
+
+NODE_WIDTH: Final = 20
+OPCODE_WIDTH: Final = 12
+WIDEST: Final = 1 << 16
+"""No layer is wider: a card with a larger number is damaged or hostile, and refused before memory is asked for."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a GraphSAGE network.
+
+    Attributes:
+        config_features: columns of a config row, 18 (layout) or 24 (tile).
+        in_channels: width of the nodes that enter the first convolution.
+        channels: width after each convolution.
+        residual: whether a convolution's input is added to its output where both are equally wide.
+        feature_transform: see `FeatureTransform`.
+        output_scale: factor of the summed scores; 1e-3 in layout models, which learn seconds through milliseconds.
+
+    Raises:
+        ArchitectureError: a value is out of range.
+    """
+
+    config_features: int
+    in_channels: int
+    channels: tuple[int, ...]
+    residual: bool = True
+    feature_transform: FeatureTransform = "signed_log"
+    output_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        known = (features.LAYOUT_FEATURES, features.TILE_FEATURES)
+        if self.config_features not in known:
+            raise ArchitectureError(f"config_features: expected one of {known}, found {self.config_features!r}")
+        widths = (self.in_channels, *self.channels)
+        if not self.channels or not all(type(width) is int and 0 < width <= WIDEST for width in widths):
+            raise ArchitectureError(
+                "in_channels and channels: expected whole numbers "
+                f"from 1 to {WIDEST} and at least one convolution, found {str(widths)[:200]}"
+            )
+        if self.feature_transform not in get_args(FeatureTransform):
+            raise ArchitectureError(
+                f"feature_transform: expected one of {get_args(FeatureTransform)}, found {self.feature_transform!r}"
+            )
+        if not (math.isfinite(self.output_scale) and self.output_scale > 0):
+            raise ArchitectureError(f"output_scale: expected a positive number, found {self.output_scale!r}")
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter by its name; the names are those of the original code.
+
+        `convs.i.lin_l` is applied to the mean of the incoming messages, `convs.i.lin_r` to the node itself.
+        """
+        fused = NODE_WIDTH + OPCODE_WIDTH + self.config_features
+        shapes: dict[str, tuple[int, ...]] = {
+            "node_feat_embedding.weight": (NODE_WIDTH, features.NODE_FEATURES),
+            "node_feat_embedding.bias": (NODE_WIDTH,),
+            "node_opcode_embedding.weight": (features.EMBEDDED_OPCODES, OPCODE_WIDTH),
+            "input_shaping.weight": (self.in_channels, fused),
+            "input_shaping.bias": (self.in_channels,),
+        }
+        width = self.in_channels
+        for layer, out in enumerate(self.channels):
+            shapes[f"convs.{layer}.lin_l.weight"] = (out, width)
+            shapes[f"convs.{layer}.lin_l.bias"] = (out,)
+            shapes[f"convs.{layer}.lin_r.weight"] = (out, width)
+            width = out
+        return shapes | {"output_shaping.weight": (1, width), "output_shaping.bias": (1,)}
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights."""
+        return sum(math.prod(shape) for shape in self.parameter_shapes.values())
+
+
+_NARROW: Final = (64, 64, 128, 128, 256, 256)
+_WIDE: Final = (256,) * 4 + (512,) * 4
+
+ARCHITECTURES: Final = {
+    "layout:xla": Architecture(features.LAYOUT_FEATURES, 32, _NARROW, output_scale=1e-3),
+    "layout:nlp": Architecture(features.LAYOUT_FEATURES, 64, _WIDE, output_scale=1e-3),
+    "tile:xla": Architecture(features.TILE_FEATURES, 64, _WIDE),
+}
+"""The published networks by data set; the random and default collections of a layout data set share one."""

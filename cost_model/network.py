@@ -1,0 +1,124 @@
+"""The GraphSAGE network that scores one (graph, config) pair, as it is trained. `scoring.py` computes the same faster.
+
+Source: 2nd-place solution of Kaggle's "Google - Fast or Slow? Predict AI Model Runtime"; W. Hamilton et al., "Inductive
+Representation Learning on Large Graphs", NeurIPS 2017 (arXiv 1706.02216).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.nn import SAGEConv
+
+from cost_model import features
+from cost_model.architecture import NODE_WIDTH, OPCODE_WIDTH, Architecture, FeatureTransform
+
+
+class SageNetwork(nn.Module):
+    r"""Scores (graph, config) pairs: lower is faster.
+
+    A node starts as
+
+    .. math:: h_v = \operatorname{relu}(W_{in} [W_{node} f(x_v) \,|\, E_{opcode(v)} \,|\, config_v] + b_{in})
+
+    and every convolution computes, over the edges u -> v of `edge_index` (from a user to its producer),
+
+    .. math:: h_v \leftarrow \operatorname{relu}(W_l \operatorname{mean}_{u \to v} h_u + b_l + W_r h_v \;(+\; h_v))
+
+    The score of a graph is a linear function of each last :math:`h_v`, summed over its nodes, times `output_scale`.
+
+    Parameters are named as in the original code (`Architecture.parameter_shapes` lists them), so its state dicts fit.
+
+    Args:
+        architecture: widths and switches.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.node_feat_embedding = nn.Linear(features.NODE_FEATURES, NODE_WIDTH)
+        self.node_opcode_embedding = nn.Embedding(features.EMBEDDED_OPCODES, OPCODE_WIDTH)
+        self.input_shaping = nn.Linear(
+            NODE_WIDTH + OPCODE_WIDTH + architecture.config_features, architecture.in_channels
+        )
+        widths = (architecture.in_channels, *architecture.channels)
+        self.convs = nn.ModuleList(SAGEConv(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.output_shaping = nn.Linear(widths[-1], 1)
+
+    def forward(
+        self,
+        node_feat: Tensor,
+        node_opcode: Tensor,
+        edge_index: Tensor,
+        config_feat: Tensor,
+        batch: Tensor | None = None,
+        graphs: int = 1,
+    ) -> Tensor:
+        """Scores every graph of a batch.
+
+        Args:
+            node_feat: raw features, float32[n, 140].
+            node_opcode: ids, integers[n].
+            edge_index: int64[2, m]; messages flow from row 0 to row 1.
+            config_feat: the config row of every node, float32[n, k]; zeros on nodes that are not configurable.
+            batch: the graph of every node, int64[n]; None when there is one.
+            graphs: how many graphs there are.
+
+        Returns:
+            Scores, lower = faster; float32[graphs].
+        """
+        hidden = self.embed(node_feat, node_opcode, config_feat)
+        for convolution in self.convs:
+            update = convolution(hidden, edge_index)
+            if self.architecture.residual and update.shape == hidden.shape:
+                update = update + hidden
+            hidden = functional.relu(update)
+        nodes = self.output_shaping(hidden).squeeze(-1)
+        if batch is None:
+            return self.architecture.output_scale * nodes.sum().reshape(1)
+        return self.architecture.output_scale * nodes.new_zeros(graphs).index_add(0, batch, nodes)
+
+    def embed(self, node_feat: Tensor, node_opcode: Tensor, config_feat: Tensor) -> Tensor:
+        """What enters the first convolution.
+
+        Args:
+            node_feat: raw features, float32[n, 140].
+            node_opcode: ids, integers[n].
+            config_feat: the config row of every node, float32[n, k].
+
+        Returns:
+            float32[n, in_channels].
+        """
+        node = self.node_feat_embedding(transform_features(node_feat, self.architecture.feature_transform))
+        opcode = self.node_opcode_embedding(embedded_opcodes(node_opcode))
+        hidden: Tensor = functional.relu(self.input_shaping(torch.cat([node, opcode, config_feat], dim=-1)))
+        return hidden
+
+
+def transform_features(node_feat: Tensor, transform: FeatureTransform) -> Tensor:
+    """Squeezes raw features, whose products reach 1e12, into a range that a linear layer can take.
+
+    Args:
+        node_feat: raw features, float32[n, 140].
+        transform: see `FeatureTransform`.
+
+    Returns:
+        float32[n, 140].
+    """
+    if transform == "relu_log":
+        return torch.log1p(torch.relu(node_feat))
+    return torch.sign(node_feat) * torch.log1p(node_feat.abs())
+
+
+def embedded_opcodes(node_opcode: Tensor) -> Tensor:
+    """Rows of the opcode embedding; an id without a row has that of the unknown opcode (`features.EMBEDDED_OPCODES`).
+
+    Args:
+        node_opcode: ids, integers[n].
+
+    Returns:
+        int64[n].
+    """
+    opcodes = node_opcode.long()
+    return torch.where(opcodes < features.EMBEDDED_OPCODES, opcodes, features.UNKNOWN_OPCODE)
