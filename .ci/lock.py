@@ -15,6 +15,7 @@ from pathlib import Path
 
 PROJECT = "xla-autotune"
 EXTRAS = "dev,tensorflow"
+PINNED = ["torch==2.13.0"]  # its CPU wheel is small and there is one; a later version may bring gigabytes of CUDA
 HEADER = (
     f"# Exact versions for '.[{EXTRAS}]' (CPython {sys.version_info[0]}.{sys.version_info[1]}, Linux).\n"
     "# Made by `make lock`; used as constraints: pip install -c requirements.lock -e .\n"
@@ -31,7 +32,7 @@ def resolve(root: Path) -> dict[str, str]:
         Version by name, without the project itself.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
-    command += ["--ignore-installed", "--report", "-", f"{root}[{EXTRAS}]"]
+    command += ["--ignore-installed", "--report", "-", f"{root}[{EXTRAS}]", *PINNED]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     versions = {entry["metadata"]["name"]: entry["metadata"]["version"] for entry in report["install"]}
     del versions[PROJECT]

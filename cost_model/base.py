@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import abc
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cost_model.errors import GraphError, UnknownModelError
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
+
+if TYPE_CHECKING:
+    from cost_model.scoring import Precision  # imports torch
+
+PRETRAINED: Final = Path(__file__).parent / "pretrained"
+"""The folder of the checkpoints that ship; the name of a model is that of its file without the ending."""
 
 
 class CostModel(abc.ABC):
@@ -52,28 +61,53 @@ class CostModel(abc.ABC):
         return np.argsort(self.score(graph, configs), kind="stable").astype(np.int64)
 
     @staticmethod
-    def load(name_or_path: str) -> CostModel:
-        """Loads a cost model.
+    def load(name_or_path: str | Path, *, device: str | None = None, precision: Precision = "float32") -> CostModel:
+        """Loads a cost model: the one place that knows them all.
 
         Args:
             name_or_path: "analytical" (the model of one CPU core), "analytical:" and the name of a device
-                ("analytical:tpu-v5e").
+                ("analytical:tpu-v5e"), the name of a checkpoint that ships with this package, or the path of any other
+                checkpoint. A word is a path if it ends in ".safetensors", has a slash in it, or is a file here.
+            device: where a learned model computes: "cpu", "cuda", "cuda:1"; None is "cpu". Analytical ones use numpy.
+            precision: of a learned model's convolutions, see `cost_model.scoring.Scorer`.
 
         Returns:
             The model, ready to score.
 
         Raises:
-            UnknownModelError: there is no model of that name.
+            UnknownModelError: there is no model of that name, or no such file.
+            CheckpointError: the checkpoint is damaged or needs a newer version of this tool.
+            DeviceError: this machine has no such device.
         """
-        # Imported here, because implementations import this module.
+        # Imported here, because implementations import this module, and learned ones torch.
         from cost_model.analytical import AnalyticalCostModel
         from cost_model.devices import DEVICES
 
-        kind, _, argument = name_or_path.partition(":")
+        name = str(name_or_path)
+        kind, _, argument = name.partition(":")
         if kind == "analytical" and (argument or "cpu") in DEVICES:
             return AnalyticalCostModel(DEVICES[argument or "cpu"])
-        known = ", ".join(["analytical", *(f"analytical:{device}" for device in DEVICES)])
-        raise UnknownModelError(f"cost model {name_or_path!r}: expected one of {known}")
+        shipped = shipped_checkpoints()
+        if name in shipped or _is_path(name):
+            from cost_model.learned import LearnedCostModel
+
+            return LearnedCostModel.from_checkpoint(
+                shipped.get(name, Path(name)),
+                name=name if name in shipped else None,
+                device=device,
+                precision=precision,
+            )
+        known = ", ".join(["analytical", *(f"analytical:{device}" for device in DEVICES), *shipped])
+        raise UnknownModelError(f"cost model {name!r}: expected one of {known}, or the path of a checkpoint")
+
+
+def shipped_checkpoints() -> dict[str, Path]:
+    """The checkpoints that ship with this package, by name, in alphabetical order."""
+    return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".safetensors") or os.sep in name or Path(name).is_file()
 
 
 def check_fits(graph: ProgramGraph, configs: ConfigBatch) -> None:

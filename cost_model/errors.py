@@ -12,15 +12,23 @@ class GraphError(CostModelError, ValueError):
 
 
 class DeviceError(CostModelError, ValueError):
-    """A device description holds an impossible figure, or no device of that name is known."""
+    """A device description holds an impossible figure, no device of that name is known, or this machine has none."""
 
 
 class ArchitectureError(CostModelError, ValueError):
     """A network of that shape cannot be built."""
 
 
+class ScoreError(CostModelError, ArithmeticError):
+    """A network computed scores that are not finite."""
+
+
 class CheckpointError(CostModelError):
-    """A cost model could not be loaded."""
+    """A checkpoint could not be read or written."""
+
+
+class CardError(CheckpointError, ValueError):
+    """A model card is incomplete, contradicts itself, or is newer than this version of the tool."""
 
 
 class UnknownModelError(CheckpointError, LookupError):

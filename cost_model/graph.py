@@ -89,6 +89,10 @@ class LayoutConfigs:
         """The number of configs."""
         return len(self.node_config_feat)
 
+    def __getitem__(self, configs: slice) -> LayoutConfigs:
+        """Some of the configs."""
+        return LayoutConfigs(self.node_config_feat[configs])
+
 
 @dataclass(frozen=True, eq=False)
 class TileConfigs:
@@ -113,6 +117,10 @@ class TileConfigs:
     def __len__(self) -> int:
         """The number of configs."""
         return len(self.config_feat)
+
+    def __getitem__(self, configs: slice) -> TileConfigs:
+        """Some of the configs."""
+        return TileConfigs(self.config_feat[configs])
 
 
 ConfigBatch = LayoutConfigs | TileConfigs

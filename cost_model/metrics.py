@@ -88,8 +88,8 @@ def top_k_slowdown(scores: ArrayLike, runtimes: ArrayLike, k: int) -> float:
         k: how many configs would be tried, 1 or more.
 
     Returns:
-        A ratio of 1 or more; 1 means that the best config is among the k. nan without configs, or with a nan among
-        the arguments.
+        A ratio of 1 or more; 1 means that the best config is among the k. inf if all of the k have an infinite runtime
+        but not every config has; nan if every config has, without configs, or with a nan among the arguments.
 
     Raises:
         ValueError: k is below 1, a runtime is not positive, or the arrays differ in length.
@@ -102,7 +102,26 @@ def top_k_slowdown(scores: ArrayLike, runtimes: ArrayLike, k: int) -> float:
     if len(predicted) == 0 or np.isnan(predicted).any() or np.isnan(measured).any():
         return math.nan
     chosen = np.argsort(predicted, kind="stable")[:k]
-    return float(measured[chosen].min() / measured.min())
+    # As Python numbers, which become inf and nan without a warning.
+    return float(measured[chosen].min()) / float(measured.min())
+
+
+def top_k_score(scores: ArrayLike, runtimes: ArrayLike, k: int) -> float:
+    """The score of the tile collection in the contest "Google - Fast or Slow?": 2 - `top_k_slowdown`, with k = 5.
+
+    Args:
+        scores: predicted costs, numbers[n]; equal scores keep their order.
+        runtimes: measured costs, positive numbers[n].
+        k: how many configs would be tried, 1 or more.
+
+    Returns:
+        1 if the best config is among the k, 0 if the best of them takes twice as long, and so on without a lower end:
+        -inf where the slowdown is inf. nan where it is nan.
+
+    Raises:
+        ValueError: k is below 1, a runtime is not positive, or the arrays differ in length.
+    """
+    return 2.0 - top_k_slowdown(scores, runtimes, k)
 
 
 def bootstrap_interval(
@@ -117,12 +136,12 @@ def bootstrap_interval(
         resamples: how many means are drawn.
 
     Returns:
-        The lower and the upper end; (nan, nan) without values.
+        The lower and the upper end; (nan, nan) without values, or with a value that is nan or infinite.
 
     Source: percentile bootstrap, B. Efron, "Bootstrap methods", Annals of Statistics 7 (1979).
     """
     sample = np.asarray(values, dtype=np.float64)
-    if sample.size == 0:
+    if sample.size == 0 or not np.isfinite(sample).all():
         return math.nan, math.nan
     rng = np.random.default_rng(seed)
     # One row at a time: a matrix of all draws would grow with resamples times n.

@@ -6,13 +6,20 @@ Representation Learning on Large Graphs", NeurIPS 2017 (arXiv 1706.02216).
 
 from __future__ import annotations
 
+import itertools
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.nn import SAGEConv
 
 from cost_model import features
 from cost_model.architecture import NODE_WIDTH, OPCODE_WIDTH, Architecture, FeatureTransform
+
+with warnings.catch_warnings():
+    # torch_geometric 2.8 calls torch.jit.script, which torch 2.13 deprecates.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from torch_geometric.nn import SAGEConv
 
 
 class SageNetwork(nn.Module):
@@ -43,7 +50,7 @@ class SageNetwork(nn.Module):
             NODE_WIDTH + OPCODE_WIDTH + architecture.config_features, architecture.in_channels
         )
         widths = (architecture.in_channels, *architecture.channels)
-        self.convs = nn.ModuleList(SAGEConv(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(SAGEConv(*pair) for pair in itertools.pairwise(widths))
         self.output_shaping = nn.Linear(widths[-1], 1)
 
     def forward(
@@ -76,8 +83,9 @@ class SageNetwork(nn.Module):
             hidden = functional.relu(update)
         nodes = self.output_shaping(hidden).squeeze(-1)
         if batch is None:
-            return self.architecture.output_scale * nodes.sum().reshape(1)
-        return self.architecture.output_scale * nodes.new_zeros(graphs).index_add(0, batch, nodes)
+            batch = torch.zeros_like(nodes, dtype=torch.long)
+        scores: Tensor = self.architecture.output_scale * nodes.new_zeros(graphs).index_add(0, batch, nodes)
+        return scores
 
     def embed(self, node_feat: Tensor, node_opcode: Tensor, config_feat: Tensor) -> Tensor:
         """What enters the first convolution.
