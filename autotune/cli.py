@@ -123,25 +123,43 @@ def search(
 @app.command()
 def inspect(
     file: File,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.npz",
+            help="Write the program's graph, and the configs and runtimes of tuning data, as TpuGraphs arrays. "
+            "An optimised program is then taken (and shown) as it is, not un-fused.",
+            show_default=False,
+        ),
+    ] = None,
     module_name: ModuleName = None,
     as_json: Json = False,
 ) -> None:
     """Show what is in a program and what could be changed about it."""
+    from autotune.hlo.features_file import check_writable, write_features
     from autotune.hlo.reader import read
     from autotune.hlo.statistics import space_sizes, statistics
-    from autotune.rendering.inspect import render_statistics
+    from autotune.rendering.inspect import render_features, render_statistics
 
     try:
-        program = read(file, module_name=module_name)
+        if features is not None:
+            check_writable(features, file)
+        # Published arrays, and the runs of tuning data, number the nodes of the file as it is.
+        program = read(file, module_name=module_name, keep_optimised=features is not None)
         facts = statistics(program)
         sizes = space_sizes(program)
+        written = write_features(program, features) if features is not None else None
     except errors.AutotuneError as error:
         _fail(error, as_json)
     if as_json:
         spaces = {kind: size if isinstance(size, str) else str(size) for kind, size in sizes.items()}
-        typer.echo(json.dumps(facts.to_json() | {"spaces": spaces}, indent=2))
-    else:
-        _console().print(render_statistics(facts, sizes))
+        extra = {"features": written.to_json()} if written is not None else {}
+        typer.echo(json.dumps(facts.to_json() | {"spaces": spaces} | extra, indent=2))
+        return
+    console = _console()
+    console.print(render_statistics(facts, sizes))
+    if written is not None:
+        console.print(render_features(written))
 
 
 def _console(*, stderr: bool = False) -> Console:

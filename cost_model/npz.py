@@ -60,11 +60,15 @@ class TuningArrays:
         if self.configs is not None:
             check_fits(self.graph, self.configs)
         count = 0 if self.configs is None else len(self.configs)
-        for name, times in (("config_runtime", self.runtimes), ("config_runtime_normalizers", self.normalizers)):
+        for field, name in (("runtimes", "config_runtime"), ("normalizers", "config_runtime_normalizers")):
+            times = getattr(self, field)
             if times is not None:
                 _check_vector(name, times, count)
                 if not (times > 0).all():
                     raise GraphError(f"{name}: expected nanoseconds above 0, found {times.min()}")
+                view = times.view()
+                view.flags.writeable = False
+                object.__setattr__(self, field, view)
         needed = self.runtimes is not None and isinstance(self.configs, TileConfigs)
         if needed != (self.normalizers is not None):
             found = "none" if needed else "some for another kind of data"

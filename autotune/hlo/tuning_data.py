@@ -1,10 +1,11 @@
 """The runs of TpuGraphs tuning data, as batches of configs with their runtimes.
 
-Runs that failed are skipped, as the published data set does.
+Runs that failed are left out, as in the published data set (`process_data/xla/tuning_data_iterator.cc` of tpu_graphs).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,11 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import ProgramReadError
-from cost_model import LayoutConfigs, TileConfigs, features
+from autotune.hlo.graph import program_graph
+from autotune.hlo.program import Program
+from cost_model import GraphError, LayoutConfigs, TileConfigs, features
+from cost_model.npz import TuningArrays
 from protos import tuning_pb2
 
-# A tile run that took no time was not run (TpuGraphs, rule for tile data).
-_SHORTEST_TILE_NANOSECONDS = 2
+_LAYOUT, _TILE = "module_config", "op_config"
+"""The two kinds of runs, as the fields of `ConfigProfile`."""
+
+# A run that took no time was not run; of tile runs, one of 1 ns neither (tuning_data_iterator.cc).
+_SHORTEST_NANOSECONDS = {_LAYOUT: 1, _TILE: 2}
 
 
 class LayoutRuns(NamedTuple):
@@ -39,12 +46,51 @@ class TileRuns(NamedTuple):
     Attributes:
         configs: c configs.
         runtimes: int64[c], ns.
-        normalizers: runtime of the default tile, int64[c], ns. Models learn runtimes / normalizers.
+        normalizers: runtime of the default tile (of its first run), int64[c], ns. Models learn runtimes / normalizers.
     """
 
     configs: TileConfigs
     runtimes: NDArray[np.int64]
     normalizers: NDArray[np.int64]
+
+
+def tuning_arrays(program: Program) -> TuningArrays:
+    """Turns a program, and the runs in the tuning data it came from, into arrays.
+
+    Args:
+        program: as its file has it (read with `keep_optimised=True`): runs name nodes by their place in the file.
+
+    Returns:
+        The graph, and the configs and runtimes of all runs without error; the graph alone if there are none.
+
+    Raises:
+        ProgramReadError: runs contradict the program or each other, or no tile run is of the default tile; or the
+            program was un-fused, so that its nodes are no longer those of the runs.
+    """
+    graph = program_graph(program)
+    data = tuning_pb2.ModuleTuningData.FromString(program.tuning or b"")
+    if data.runs and data.module.SerializeToString(deterministic=True) != program.module:
+        raise ProgramReadError(
+            f"tuning data of {program.name!r}: the program was changed while reading, so the runs belong to "
+            "other nodes; read it with keep_optimised=True"
+        )
+    usable = {kind: len(_usable(data, kind)) for kind in (_LAYOUT, _TILE)}
+    if all(usable.values()):
+        raise ProgramReadError(
+            f"tuning data of {program.name!r}: expected runs of layouts or of tiles, "
+            f"found {usable[_LAYOUT]} of layouts and {usable[_TILE]} of tiles"
+        )
+    try:
+        if usable[_LAYOUT]:
+            layouts = layout_configs_from_tuning(data)
+            graph = dataclasses.replace(graph, node_config_ids=layouts.node_config_ids)
+            return TuningArrays(graph, layouts.configs, layouts.runtimes)
+        if usable[_TILE]:
+            tiles = tile_configs_from_tuning(data)
+            return TuningArrays(graph, tiles.configs, tiles.runtimes, tiles.normalizers)
+    except GraphError as error:
+        raise ProgramReadError(f"tuning data of {program.name!r}: {error}") from None
+    return TuningArrays(graph)
 
 
 def layout_configs_from_tuning(data: tuning_pb2.ModuleTuningData) -> LayoutRuns:
@@ -58,9 +104,10 @@ def layout_configs_from_tuning(data: tuning_pb2.ModuleTuningData) -> LayoutRuns:
 
     Raises:
         ProgramReadError: there are no layout runs, or a run does not fit the list of configurable nodes.
+        GraphError: a layout has an entry that is no dimension.
     """
-    nodes = np.array(data.config_index_to_node, dtype=np.int64)
-    runs = [run for run in data.runs if run.WhichOneof("config") == "module_config" and not run.error]
+    nodes = np.array(data.config_index_to_node, dtype=np.uint64).astype(np.int64)
+    runs = _usable(data, _LAYOUT)
     if not runs:
         raise ProgramReadError(f"tuning data of {data.module.name!r}: expected layout runs without error, found none")
     values = np.full((len(runs), len(nodes), features.LAYOUT_FEATURES), features.UNDECIDED, dtype=np.float32)
@@ -72,6 +119,11 @@ def layout_configs_from_tuning(data: tuning_pb2.ModuleTuningData) -> LayoutRuns:
                 f"found {len(layouts)}"
             )
         for place, layout in enumerate(layouts):
+            if len(layout.tensors) > len(features.LAYOUT_TENSORS):
+                raise ProgramReadError(
+                    f"tuning data of {data.module.name!r}: expected layouts of {len(features.LAYOUT_TENSORS)} tensors "
+                    f"at most, found {len(layout.tensors)} at node {nodes[place]}"
+                )
             for columns, tensor in zip(features.LAYOUT_TENSORS, layout.tensors, strict=False):
                 kept = tensor.dims[: columns.kept]
                 values[index, place, columns.start : columns.start + len(kept)] = kept
@@ -89,14 +141,9 @@ def tile_configs_from_tuning(data: tuning_pb2.ModuleTuningData) -> TileRuns:
 
     Raises:
         ProgramReadError: there are no such runs, or none of them is the default.
+        GraphError: a bound is below 0.
     """
-    runs = [
-        run
-        for run in data.runs
-        if run.WhichOneof("config") == "op_config"
-        and not run.error
-        and run.profile.compute_time_ns >= _SHORTEST_TILE_NANOSECONDS
-    ]
+    runs = _usable(data, _TILE)
     defaults = [run.profile.compute_time_ns for run in runs if run.is_default]
     if not defaults:
         raise ProgramReadError(
@@ -109,8 +156,19 @@ def tile_configs_from_tuning(data: tuning_pb2.ModuleTuningData) -> TileRuns:
         _put_bounds(values[index], features.KERNEL_BOUNDS, tile.kernel_bounds)
         _put_bounds(values[index], features.OUTPUT_BOUNDS, tile.output_bounds)
         _put_bounds(values[index], features.INPUT_BOUNDS, tile.input_bounds)
-    normalizers = np.full(len(runs), min(defaults), dtype=np.int64)
+    normalizers = np.full(len(runs), defaults[0], dtype=np.int64)
     return TileRuns(TileConfigs(values), _nanoseconds(runs), normalizers)
+
+
+def _usable(data: tuning_pb2.ModuleTuningData, kind: str) -> list[tuning_pb2.ConfigProfile]:
+    """The runs of one kind that did not fail, in file order."""
+    return [
+        run
+        for run in data.runs
+        if run.WhichOneof("config") == kind
+        and not run.error
+        and run.profile.compute_time_ns >= _SHORTEST_NANOSECONDS[kind]
+    ]
 
 
 def _put_bounds(row: NDArray[np.float32], columns: features.ListColumns, bounds: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from autotune.hlo.features_file import FeaturesFile
     from autotune.hlo.statistics import ProgramStatistics, Tensor
 
 _ROWS = 12
@@ -40,6 +41,16 @@ def render_statistics(facts: ProgramStatistics, sizes: Mapping[str, int | str]) 
             )
         parts += [Text(), nodes, *_rest(len(facts.configurable_nodes))]
     return Group(*parts)
+
+
+def render_features(written: FeaturesFile) -> RenderableType:
+    """What a features file holds."""
+    table = _table(f"features written to {written.path}", "array", "type", "shape")
+    for name, array in written.arrays.items():
+        table.add_row(name, array.dtype.name, " x ".join(f"{size:,}" for size in array.shape))
+    left_out = f" ({written.runs_left_out:,} that failed are left out)" if written.runs_left_out else ""
+    runs = f"runs: {written.runs:,}" if written.runs else "no runs: the graph alone, without configs and runtimes"
+    return Group(Text(), table, Text(runs + left_out))
 
 
 def _summary(facts: ProgramStatistics, sizes: Mapping[str, int | str]) -> Table:

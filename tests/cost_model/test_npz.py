@@ -232,6 +232,15 @@ def test_parts_that_do_not_belong_together(parts: dict[str, Any], message: str) 
         dataclasses.replace(TuningArrays(GRAPH), **parts)
 
 
+def test_times_are_frozen() -> None:
+    times = _times(500, 400)
+    data = TuningArrays(GRAPH, LAYOUTS, times)
+    assert data.runtimes is not None
+    with pytest.raises(ValueError, match="read-only"):
+        data.runtimes[0] = 1
+    assert times.flags.writeable  # what the caller holds stays as it was
+
+
 # ---- The published data set ------------------------------------------------------------------------------------------
 
 

@@ -40,6 +40,14 @@ def _module(*computations: tuple[str, int, list[Instruction]]) -> hlo_pb2.HloMod
     return module
 
 
+def _around(instruction: bytes) -> bytes:
+    """A serialized module around one serialized instruction (shorter than 128 bytes) with id 1."""
+    computation = hlo_pb2.HloComputationProto(name="main", id=100, root_id=1).SerializeToString()
+    computation += bytes([2 << 3 | 2, len(instruction)]) + instruction
+    module = hlo_pb2.HloModuleProto(name="module", entry_computation_id=100).SerializeToString()
+    return module + bytes([3 << 3 | 2, len(computation)]) + computation
+
+
 def _one(instruction: Instruction) -> np.ndarray:
     """The features of a single instruction."""
     instruction.id = 1
@@ -138,6 +146,31 @@ def test_remaining_columns() -> None:
 def test_unknown_opcode() -> None:
     graph = program_graph(_module(("main", 1, [_instruction(1, "erf", (4,)), _instruction(2, "tan", (4,), (1,))])))
     assert graph.node_opcode.tolist() == [0, 120]
+
+
+def test_instructions_alike_have_the_same_features() -> None:
+    """Names, operands and metadata make no difference; one number in any other field does."""
+    instructions = [_instruction(number, "abs", (2, 3)) for number in (1, 2, 3, 4)]
+    instructions[1].metadata.op_name = "somewhere/else"
+    instructions[1].operand_ids.append(1)
+    instructions[2].shape.dimensions[1] = 4
+    rows = program_graph(_module(("main", 4, instructions))).node_feat
+    assert rows[0].tolist() == rows[1].tolist()
+    assert np.flatnonzero(rows[0] != rows[2]).tolist() == [22, 27, 28]  # the dimension, the sum and the product
+    assert np.flatnonzero(rows[0] != rows[3]).tolist() == [0]  # the root
+
+
+def test_a_field_in_two_pieces() -> None:
+    """Serialized messages may be joined, which appends to lists and completes messages."""
+    first, second = Instruction(id=1, opcode="iota", name="i1"), Instruction()
+    first.shape.dimensions.append(2)
+    second.shape.dimensions.extend([3, 4])
+    second.shape.element_type = F32
+    second.shape.layout.minor_to_major.extend([2, 1, 0])
+    row = program_graph(_around(first.SerializeToString() + second.SerializeToString())).node_feat[0]
+    assert np.flatnonzero(row[2:21]).tolist() == [11]
+    assert row[21:29].tolist() == [2, 3, 4, 0, 0, 0, 9, 24]
+    assert row[134:140].tolist() == [2, 1, 0, 0, 0, 0]
 
 
 # ---- Edges, configurable nodes, splits -------------------------------------------------------------------------------
