@@ -46,7 +46,7 @@ def _version_option(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
-        from autotune.version import tool_version
+        from cost_model.version import tool_version
 
         typer.echo(f"xla-autotune {tool_version()}")
         raise typer.Exit

@@ -16,7 +16,8 @@ from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measur
 from autotune.spaces.base import Config, JsonObject, Space, config_id
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
 from autotune.targets.isolation import run_in_child
-from autotune.version import tool_version
+from cost_model.files import replace_file
+from cost_model.version import tool_version
 
 SMALLEST_GAIN = 0.05
 """A gain that is never called one: identical copies of a program differ by up to 4.2 % (xla_cpu.md, section 1)."""
@@ -223,9 +224,7 @@ class SearchResult:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():
-                temporary = folder / f".{name}.tmp"
-                temporary.write_bytes(content)
-                temporary.replace(folder / name)
+                replace_file(folder / name, content)
         except OSError as error:
             message = f"result folder {folder}: cannot be written ({error}); choose another with --out"
             raise AutotuneError(message) from error

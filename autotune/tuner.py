@@ -8,15 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.database import Database, EvaluationKey
-from autotune.errors import DefaultFailedError
+from autotune.errors import AutotuneError, DefaultFailedError
 from autotune.evaluation import Evaluation, Failed, LabelKind
 from autotune.result import Comparison, SearchResult, noise_level
 from autotune.spaces.base import Config, Space, config_id
 from autotune.strategies.base import Strategy
 from autotune.targets.base import PreparedProgram, Target
 from cost_model import CostModel, ProgramGraph
+from cost_model.errors import CostModelError
 from cost_model.metrics import kendall_tau
 
 BATCH = 6
@@ -207,7 +209,7 @@ class Tuner:
         order = self._rng.permutation(len(candidates))
         if self._model is None or self._graph is None or not self._model_trusted():
             return [candidates[index] for index in order[:count]]
-        scores = self._model.score(self._graph, self._space.encode(candidates))
+        scores = self._scores(self._model, self._graph, candidates)
         ranked = order[np.argsort(scores[order], kind="stable")]  # ties in random order
         explorers = math.ceil(_EXPLORERS * count) if count > 1 else int(self._rng.random() < _EXPLORERS)
         favourites = [int(index) for index in ranked[: count - explorers]]
@@ -292,9 +294,20 @@ class Tuner:
         new = [e.config for e in evaluations if config_id(e.config) not in self._state.scores]
         if self._model is None or self._graph is None or not new:
             return
-        scores = self._model.score(self._graph, self._space.encode(new))
+        scores = self._scores(self._model, self._graph, new)
         for config, score in zip(new, scores, strict=True):
             self._state.scores[config_id(config)] = float(score)
+
+    def _scores(self, model: CostModel, graph: ProgramGraph, configs: Sequence[Config]) -> NDArray[np.float32]:
+        """What the model says of configs; float32[c].
+
+        Raises:
+            AutotuneError: it cannot score this program or space; what was evaluated is in the database.
+        """
+        try:
+            return model.score(graph, self._space.encode(configs))
+        except CostModelError as error:
+            raise AutotuneError(f"{error} (here: --model auto)") from error
 
     def _rank_correlation(self) -> float:
         pairs = [

@@ -16,6 +16,8 @@ from autotune.targets.host import processor
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
+_PIPED_WIDTH = 250  # of a file or pipe: rich would take 80 columns and cut the rest off
+
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with `--json FILE`."""
@@ -32,7 +34,10 @@ def publish(title: str, rows: Sequence[dict[str, Any]], path: Path | None) -> No
         table.add_column(column.replace("_", " "), justify="left" if column == columns[0] else "right")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    Console(soft_wrap=True, highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    console.print(table)
     if path is not None:
         document = {"title": title, "machine": processor(), "rows": list(rows)}
         path.write_text(json.dumps(document, indent=2) + "\n")

@@ -37,7 +37,8 @@ from autotune.errors import AutotuneError
 from autotune.hlo.graph import program_graph
 from autotune.hlo.tuning_data import layout_configs_from_tuning
 from benchmarks.common import SHARED, parser, publish
-from cost_model import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
+from benchmarks.plain import plain_scores
+from cost_model import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs, features
 from cost_model.architecture import Architecture
 from cost_model.network import SageNetwork
 from cost_model.npz import read_npz
@@ -117,7 +118,7 @@ def load_cases(golden: Path, data: Path) -> list[Case]:
             picked = TileConfigs(configs.config_feat[chosen])
         shape = entry["network"]
         architecture = Architecture(
-            _rows(graph, picked).shape[-1],
+            features.TILE_FEATURES if isinstance(picked, TileConfigs) else features.LAYOUT_FEATURES,
             shape["in_channels"],
             tuple(shape["channels"]),
             shape["residual"],
@@ -152,7 +153,7 @@ def compare(case: Case, network: SageNetwork) -> Comparison:
         The errors.
     """
     expected = case.expected
-    scores = plain_scores(network, case.graph, _rows(case.graph, case.configs))
+    scores = plain_scores(network, case.graph, case.configs)
     plain = scores.detach().numpy()
     fast = Scorer(network).score(case.graph, case.configs)
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
@@ -165,31 +166,6 @@ def compare(case: Case, network: SageNetwork) -> Comparison:
     errors |= _gradient_errors(case, network, scores)
     errors["scorer"] = _largest(fast - plain, np.max(np.abs(plain)))
     return Comparison(case.name, total, errors)
-
-
-def plain_scores(network: SageNetwork, graph: ProgramGraph, rows: NDArray[np.float32]) -> Tensor:
-    """Scores as in training: one copy of the graph per config, in one batch.
-
-    Args:
-        network: the network.
-        graph: the program, n nodes.
-        rows: the config row of every node, float32[c, n, k].
-
-    Returns:
-        float32[c], with gradients.
-    """
-    configs, nodes, columns = rows.shape
-    copies = torch.arange(configs)
-    edges = torch.tensor(graph.edge_index.T).unsqueeze(1) + nodes * copies.unsqueeze(1)
-    scores: Tensor = network(
-        torch.tensor(graph.node_feat).repeat(configs, 1),
-        torch.tensor(graph.node_opcode).repeat(configs),
-        edges.reshape(2, -1),
-        torch.tensor(rows).reshape(-1, columns),
-        copies.repeat_interleave(nodes),
-        configs,
-    )
-    return scores
 
 
 def main() -> None:
@@ -239,15 +215,6 @@ def _read_runs(path: Path) -> tuple[ProgramGraph, ConfigBatch, NDArray[np.float6
     return arrays.graph, arrays.configs, arrays.runtimes / arrays.normalizers
 
 
-def _rows(graph: ProgramGraph, configs: ConfigBatch) -> NDArray[np.float32]:
-    """The config row of every node: a tile is on all nodes, a layout on its own; float32[c, n, k]."""
-    if isinstance(configs, TileConfigs):
-        return np.repeat(configs.config_feat[:, np.newaxis], len(graph), axis=1)
-    rows = np.zeros((len(configs), len(graph), configs.node_config_feat.shape[-1]), np.float32)
-    rows[:, graph.node_config_ids] = configs.node_config_feat
-    return rows
-
-
 def _loss_errors(case: Case) -> dict[str, float]:
     """Losses of the predictions in the file, against the losses in the file."""
     scores, runtimes = _slates(case, torch.tensor(case.expected["prediction"]))
@@ -280,8 +247,8 @@ def _norms_of_scores(case: Case, network: SageNetwork) -> NDArray[np.float64]:
     """The norm of the gradient of each score alone by each parameter; float64[c, parameters]."""
     parameters = list(network.parameters())
     norms = []
-    for row in _rows(case.graph, case.configs):
-        (score,) = plain_scores(network, case.graph, row[np.newaxis])
+    for config in range(len(case.configs)):
+        (score,) = plain_scores(network, case.graph, case.configs[config : config + 1])
         norms.append([gradient.norm().item() for gradient in torch.autograd.grad(score, parameters)])
     return np.array(norms)
 

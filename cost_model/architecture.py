@@ -7,6 +7,7 @@ made its submission differ; where they do, the values here follow the README and
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -19,7 +20,7 @@ FeatureTransform = Literal["signed_log", "relu_log"]
 NODE_WIDTH: Final = 20
 OPCODE_WIDTH: Final = 12
 WIDEST: Final = 1 << 16
-"""No layer is wider: a card with a larger number is damaged or hostile, and refused before memory is asked for."""
+"""No layer is wider; the widest published one has 512. (How much memory a file may ask for: `checkpoint.py`.)"""
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,27 @@ class Architecture:
 
     def __post_init__(self) -> None:
         known = (features.LAYOUT_FEATURES, features.TILE_FEATURES)
-        if self.config_features not in known:
-            raise ArchitectureError(f"config_features: expected one of {known}, found {self.config_features!r}")
+        _check(
+            type(self.config_features) is int and self.config_features in known,
+            "config_features", f"one of {known}", self.config_features,
+        )  # fmt: skip
+        _check(
+            isinstance(self.channels, tuple) and len(self.channels) > 0,
+            "channels",
+            "a tuple with at least one convolution",
+            self.channels,
+        )
         widths = (self.in_channels, *self.channels)
-        if not self.channels or not all(type(width) is int and 0 < width <= WIDEST for width in widths):
-            raise ArchitectureError(
-                "in_channels and channels: expected whole numbers "
-                f"from 1 to {WIDEST} and at least one convolution, found {str(widths)[:200]}"
-            )
-        if self.feature_transform not in get_args(FeatureTransform):
-            raise ArchitectureError(
-                f"feature_transform: expected one of {get_args(FeatureTransform)}, found {self.feature_transform!r}"
-            )
-        if not (math.isfinite(self.output_scale) and self.output_scale > 0):
-            raise ArchitectureError(f"output_scale: expected a positive number, found {self.output_scale!r}")
+        fits = all(type(width) is int and 0 < width <= WIDEST for width in widths)
+        _check(fits, "in_channels and channels", f"whole numbers from 1 to {WIDEST}", widths)
+        _check(type(self.residual) is bool, "residual", "a bool", self.residual)
+        transforms = get_args(FeatureTransform)
+        _check(
+            self.feature_transform in transforms, "feature_transform", f"one of {transforms}", self.feature_transform
+        )
+        scale = self.output_scale
+        fits = type(scale) in (int, float) and 0 < scale <= sys.float_info.max
+        _check(fits, "output_scale", "a positive number", scale)
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -88,6 +96,12 @@ class Architecture:
     def parameters(self) -> int:
         """The number of weights."""
         return sum(math.prod(shape) for shape in self.parameter_shapes.values())
+
+
+def _check(fits: bool, name: str, expected: str, found: object) -> None:
+    """Raises an ArchitectureError unless a value fits."""
+    if not fits:
+        raise ArchitectureError(f"{name}: expected {expected}, found {found!r:.200}")
 
 
 _NARROW: Final = (64, 64, 128, 128, 256, 256)

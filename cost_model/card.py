@@ -14,12 +14,12 @@ import datetime
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import metadata
 from typing import Any, Final, Literal, get_args
 
 from cost_model import features
 from cost_model.architecture import Architecture
 from cost_model.errors import ArchitectureError, CardError
+from cost_model.version import tool_version
 
 FORMAT: Final = (1, 0)
 """Major and minor version of the cards that are written here."""
@@ -40,14 +40,6 @@ _ARCHITECTURE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "feature_transform": (str,),
     "output_scale": (float, int),
 }
-
-
-def tool_version() -> str:
-    """Version of the distribution that this package is part of; "not installed" in a bare source tree."""
-    try:
-        return metadata.version("xla-autotune")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 @dataclass(frozen=True)

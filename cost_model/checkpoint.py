@@ -10,7 +10,6 @@ endian; the header: JSON; the weights).
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from cost_model.architecture import Architecture
 from cost_model.card import ModelCard, parse_object
 from cost_model.errors import CardError, CheckpointError, UnknownModelError
+from cost_model.files import replace_file
 
 Weights = Mapping[str, NDArray[np.float32]]
 """The parameters of a network by name, as in `Architecture.parameter_shapes`."""
@@ -64,7 +64,10 @@ def write_checkpoint(path: str | Path, weights: Weights, card: ModelCard) -> Non
             f"{path}: expected a card of up to {LARGEST_HEADER} bytes and a file of up to {LARGEST_FILE}, "
             f"found {header} and {len(content)}: shorten the card's recipe and metrics, or make the network smaller"
         )
-    _replace(path, content)
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def read_checkpoint(path: str | Path) -> tuple[ModelCard, Weights]:
@@ -142,27 +145,6 @@ def check_tensors(where: str, architecture: Architecture, found: Mapping[str, st
     for name, wanted in expected.items():
         if found[name] != wanted:
             raise CheckpointError(f"{where}: {name}: expected {wanted}, found {found[name]:.100}: {advice}")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Puts a file in place in one step, also if the machine stops in between."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _read_start(path: Path, file: BinaryIO) -> bytes:

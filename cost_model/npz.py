@@ -17,6 +17,7 @@ takes zeros for measurements. A file of ours that has a graph alone holds the fi
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from cost_model import features
 from cost_model.base import check_fits
 from cost_model.errors import GraphError
+from cost_model.files import replace_file
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
 
 Arrays = dict[str, NDArray[Any]]
@@ -114,15 +116,10 @@ def write_npz(path: str | os.PathLike[str], data: TuningArrays) -> Arrays:
     Raises:
         OSError: the file cannot be written; nothing is left behind.
     """
-    path, arrays = Path(path), data.arrays()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # in the same folder, so that it can be renamed
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    arrays = data.arrays()
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    replace_file(Path(path), content.getvalue())
     return arrays
 
 

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cost_model import features
 from cost_model.base import check_fits
+from cost_model.errors import GraphError
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
 from cost_model.network import SageNetwork
 from cost_model.refinement import Convolution, Plan, Refinement, WeightedSums
@@ -79,6 +81,12 @@ class Scorer:
             GraphError: the configs do not belong to a graph like this.
         """
         check_fits(graph, configs)
+        columns = features.LAYOUT_FEATURES if isinstance(configs, LayoutConfigs) else features.TILE_FEATURES
+        if columns != self._architecture.config_features:
+            raise GraphError(
+                f"{type(configs).__name__}: expected configs with {self._architecture.config_features} columns, which "
+                f"is what the network reads, found {columns}"
+            )
         refinement = self._refine(graph, isinstance(configs, TileConfigs))
         step = max(1, _MEMORY // max(1, refinement.bytes_per_config))
         parts = [

@@ -17,7 +17,7 @@ from autotune.database.rows import EvaluationKey, from_row, key_columns, to_row
 from autotune.errors import DatabaseError, SpaceError
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, JsonObject
-from autotune.version import tool_version
+from cost_model.version import tool_version
 
 logger = logging.getLogger(__name__)
 

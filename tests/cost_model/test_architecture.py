@@ -40,6 +40,14 @@ GOOD = Architecture(18, 32, (64, 64, 128))
         ("output_scale", math.inf, "found inf"),
         ("output_scale", 0.0, "found 0.0"),
         ("output_scale", -1e-3, "found -0.001"),
+        ("output_scale", "1", "found '1'"),
+        ("output_scale", True, "found True"),
+        ("output_scale", 10**400, "found 1000"),
+        ("config_features", 18.0, "found 18.0"),
+        ("residual", "no", "residual: expected a bool, found 'no'"),
+        ("channels", [64, 64], "channels: expected a tuple"),
+        ("channels", None, "found None"),
+        ("channels", 64, "found 64"),
     ],
 )
 def test_refuses(attribute: str, value: Any, message: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cost_model import Architecture, CardError, CheckpointError, ModelCard, TrainingData
-from cost_model.card import parse_object, tool_version
+from cost_model.card import parse_object
+from cost_model.version import tool_version
 from tests.cost_model.models import small_card
 
 

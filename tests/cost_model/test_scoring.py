@@ -137,5 +137,7 @@ def test_wrong_use() -> None:
     network = SageNetwork(Architecture(18, 4, (4,)))
     with pytest.raises(ValueError, match=r"precision: expected one of \('float32', 'bfloat16'\), found 'float16'"):
         Scorer(network, precision="float16")  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match=r"TileConfigs: expected configs with 18 columns, .*, found 24"):
+        Scorer(network).score(random_graph(), TileConfigs(np.zeros((1, 24), np.float32)))
     with pytest.raises(GraphError, match="expected 4 configurable nodes"):
         Scorer(network).score(random_graph(), LayoutConfigs(np.zeros((1, 3, 18), np.float32)))

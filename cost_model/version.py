@@ -1,4 +1,4 @@
-"""The version of this tool, for records and results."""
+"""The version of this tool, for cards, records and results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import metadata
 
 
 def tool_version() -> str:
-    """Version of this distribution; "not installed" when run from a source tree that was never installed."""
+    """Version of the distribution that this package is part of; "not installed" in a bare source tree."""
     try:
         return metadata.version("xla-autotune")
     except metadata.PackageNotFoundError:
