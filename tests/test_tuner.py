@@ -19,6 +19,7 @@ from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
 from tests import programs
+from tests.cost_model.models import write_small
 
 
 def few_constraints_are_good(config: Config) -> float:
@@ -234,6 +235,22 @@ def test_evaluations_are_committed_before_the_next_starts(database: Path) -> Non
 def test_bad_options_are_named(options: dict[str, Any], message: str, database: Path) -> None:
     with pytest.raises(AutotuneError, match=message):
         search(KnownTarget(), database, **options)
+
+
+def test_a_learned_model_from_a_checkpoint_chooses(database: Path, tmp_path: Path) -> None:
+    write_small(tmp_path / "model.safetensors")
+    result = search(KnownTarget(), database, model=str(tmp_path / "model.safetensors"), budget=12)
+    assert result.cost_model == str(tmp_path / "model.safetensors")
+    assert len(result.scores) == 13
+    assert len(set(result.scores.values())) > 1
+
+
+def test_a_model_of_another_space_ends_the_search_in_words(database: Path, tmp_path: Path) -> None:
+    write_small(tmp_path / "tiles.safetensors", "tile")
+    with pytest.raises(AutotuneError, match=r"tiles.safetensors': expected tile configs, found layout.*--model auto"):
+        search(KnownTarget(), database, model=str(tmp_path / "tiles.safetensors"))
+    with Database.open(database) as reader:
+        assert sum(program.measured for program in reader.programs()) == 1  # what was measured is kept
 
 
 def test_a_tie_with_a_reference_is_said(database: Path) -> None:
