@@ -35,6 +35,7 @@ class FailureReason(enum.Enum):
     OUT_OF_MEMORY = "out of memory"  # our own memory limit was reached
     WRONG_RESULT = "wrong result"  # outputs differ from the default's by more than the tolerance
     NOT_APPLIED = "not applied"  # the compiler silently did something else
+    NOT_COMPARABLE = "not comparable"  # the estimate leaves out work that the default's does not
     NOT_RECORDED = "not recorded"  # a replay has no such evaluation
 
     KILLED = "killed from outside"

@@ -146,10 +146,14 @@ class SearchResult:
     @property
     def verdict(self) -> str:
         """One sentence."""
-        unit = "measured" if self.target.label is LabelKind.MEASURED else "estimated (compiler cycles)"
+        if self.target.label is LabelKind.ESTIMATED:
+            unit = f"estimated (compiler cycles, {self.target.name.replace(':', ' ', 1)})"
+            if self.improved:
+                return f"{self.speedup:.2f}x fewer cycles than the default: {unit}"
+            return f"no config has fewer cycles than the default: {unit}; use the default"
         if self.improved:
             ties = f"; no faster than {', '.join(self.ties)} by more than that" if self.ties else ""
-            return f"{self.speedup:.2f}x faster than the default ({unit}, noise {self.noise:.1%}{ties})"
+            return f"{self.speedup:.2f}x faster than the default (measured, noise {self.noise:.1%}{ties})"
         noise = f"nothing beats the default by more than the noise of {self.noise:.1%}"
         return f"no difference found ({noise}): use the default"
 

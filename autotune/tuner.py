@@ -167,7 +167,7 @@ class Tuner:
         for config in (self._space.default, *self._space.references.values()):
             if config_id(config) not in self._state.known:
                 self._report("evaluating the default")
-                self._evaluate(config)
+                self._evaluate([config])
         default = self._state.known[config_id(self._space.default)]
         if isinstance(default.outcome, Failed):
             raise DefaultFailedError(
@@ -182,11 +182,12 @@ class Tuner:
             batch = self._choose(min(BATCH, self._budget - self._done()))
             if not batch:
                 return "space used up"
-            for config in batch:
+            step = max(1, self._target.parallel)
+            for start in range(0, len(batch), step):
                 if self._time_limit is not None and time.monotonic() - started >= self._time_limit:
                     return "time limit reached"
                 self._report("searching")
-                self._evaluate(config)
+                self._evaluate(batch[start : start + step])
 
     def _choose(self, count: int) -> list[Config]:
         """New configs to evaluate: landmarks first, then the model's favourites among many proposals and explorers."""
@@ -218,12 +219,13 @@ class Tuner:
             self._state.scores[config_id(candidates[index])] = float(scores[index])
         return [candidates[index] for index in (*favourites, *others)]
 
-    def _evaluate(self, config: Config) -> None:
-        (evaluation,) = self._target.evaluate(self._prepared, [config])
-        self._database.record(self._key, evaluation)
-        self._state.known[config_id(config)] = evaluation
-        self._score_new([evaluation])
-        self._strategy.observe([evaluation])
+    def _evaluate(self, configs: Sequence[Config]) -> None:
+        evaluations = self._target.evaluate(self._prepared, configs)
+        for evaluation in evaluations:
+            self._database.record(self._key, evaluation)
+            self._state.known[config_id(evaluation.config)] = evaluation
+        self._score_new(evaluations)
+        self._strategy.observe(evaluations)
         self._report("searching")
 
     def _compare(self) -> Comparison | None:

@@ -37,6 +37,7 @@ class KnownTarget:
     noise: float = 0.01
     log: list[tuple[str, str]] = field(default_factory=list)
     interrupt_after: int | None = None
+    parallel: int = 1
 
     @property
     def description(self) -> TargetDescription:

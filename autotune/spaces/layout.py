@@ -44,6 +44,7 @@ class LayoutTensor:
         instruction: its name, for people.
         opcode: of the instruction.
         dimensions: of the tensor.
+        places: how many of the minor-most places are a choice; the other dimensions follow in descending order.
     """
 
     node: int
@@ -51,6 +52,7 @@ class LayoutTensor:
     instruction: str
     opcode: str
     dimensions: tuple[int, ...]
+    places: int = MAXIMUM_RANK
 
     @cached_property
     def free_dimensions(self) -> tuple[int, ...]:
@@ -66,7 +68,18 @@ class LayoutTensor:
     @property
     def orders(self) -> int:
         """How many orders there are."""
-        return math.factorial(len(self.free_dimensions))
+        return len(self._choices)
+
+    @cached_property
+    def _choices(self) -> tuple[Order, ...]:
+        """Every order, the row-major one first."""
+        free = self.free_dimensions
+        heads = itertools.permutations(free, min(self.places, len(free)))
+        return tuple(dict.fromkeys(self.complete((*head, *(d for d in free if d not in head))) for head in heads))
+
+    def enumerate(self) -> Iterator[Order]:
+        """Every order, the row-major one first."""
+        return iter(self._choices)
 
     def complete(self, free_order: Sequence[int]) -> Order:
         """A full order from one of the free dimensions: those of size one come last (most major)."""
@@ -77,7 +90,7 @@ class LayoutTensor:
 
     def random_order(self, rng: np.random.Generator) -> Order:
         """One of the orders, uniformly."""
-        return self.complete([int(d) for d in rng.permutation(self.free_dimensions)])
+        return self._choices[rng.integers(len(self._choices))]
 
     def is_order(self, order: Order) -> bool:
         """Whether this is a permutation of the dimensions."""
@@ -123,12 +136,15 @@ class LayoutSpace:
     Args:
         module: the module just before layout assignment. When no convolution, dot or reshape of it has a tensor of two
             dimensions larger than one, the space has one point: the default.
+        places: how many of the minor-most places of a tensor are a choice. A TPU tiles the two minor-most dimensions
+            and keeps the others in descending order, whatever is asked for.
     """
 
     kind = "layout"
 
-    def __init__(self, module: hlo_pb2.HloModuleProto) -> None:
-        self.node_ids, self.tensors = _find_tensors(module)
+    def __init__(self, module: hlo_pb2.HloModuleProto, *, places: int = MAXIMUM_RANK) -> None:
+        self._row_major_is_usual = places == MAXIMUM_RANK
+        self.node_ids, self.tensors = _find_tensors(module, places)
         self._by_key = {(tensor.node, tensor.tensor): tensor for tensor in self.tensors}
         self._row_of_node = {node: row for row, node in enumerate(self.node_ids)}
         self._by_node: dict[int, list[LayoutTensor]] = {}
@@ -150,8 +166,10 @@ class LayoutSpace:
         """Row-major named everywhere; on one opcode; on outputs; on inputs.
 
         On XLA:CPU that moves no data but keeps transposes and elementwise neighbours apart from dots, which is where
-        the gains over the default were found (xla_cpu.md, section 2).
+        the gains over the default were found (xla_cpu.md, section 2). A TPU has no use for them.
         """
+        if not self._row_major_is_usual:
+            return []
         groups = [self.tensors]
         groups += [[t for t in self.tensors if t.opcode == opcode] for opcode in CONFIGURABLE_OPCODES]
         groups += [[t for t in self.tensors if (t.tensor == OUTPUT) is output] for output in (True, False)]
@@ -168,7 +186,7 @@ class LayoutSpace:
         if not self.tensors:
             return self.default
         density = rng.choice(_DENSITIES)
-        unusual = rng.choice(_UNUSUAL)
+        unusual = rng.choice(_UNUSUAL) if self._row_major_is_usual else 1.0
         if rng.random() < 0.5:
             nodes = [node for node in self._by_node if rng.random() < density]
             chosen = [tensor for node in nodes for tensor in self._by_node[node]]
@@ -195,7 +213,7 @@ class LayoutSpace:
             if free or (key in orders and rng.random() < 0.5):
                 orders.pop(key, None)
             else:
-                orders[key] = _draw(tensor, 0.3, rng)
+                orders[key] = _draw(tensor, 0.3 if self._row_major_is_usual else 1.0, rng)
         return LayoutConfig.of(orders)
 
     def crossover(self, first: Config, second: Config, rng: np.random.Generator) -> LayoutConfig:
@@ -209,10 +227,7 @@ class LayoutSpace:
 
     def enumerate(self) -> Iterator[LayoutConfig]:
         """Every config, the default first."""
-        choices: list[list[Order | None]] = [
-            [None, *(tensor.complete(order) for order in itertools.permutations(tensor.free_dimensions))]
-            for tensor in self.tensors
-        ]
+        choices: list[list[Order | None]] = [[None, *tensor.enumerate()] for tensor in self.tensors]
         for orders in itertools.product(*choices):
             yield LayoutConfig.of(
                 {
@@ -281,7 +296,7 @@ def _draw(tensor: LayoutTensor, unusual: float, rng: np.random.Generator) -> Ord
     return tensor.random_order(rng) if rng.random() < unusual else tensor.row_major
 
 
-def _find_tensors(module: hlo_pb2.HloModuleProto) -> tuple[list[int], list[LayoutTensor]]:
+def _find_tensors(module: hlo_pb2.HloModuleProto, places: int) -> tuple[list[int], list[LayoutTensor]]:
     """Node ids of all configurable nodes, and those of their tensors that have a choice."""
     node_ids: list[int] = []
     tensors: list[LayoutTensor] = []
@@ -292,7 +307,9 @@ def _find_tensors(module: hlo_pb2.HloModuleProto) -> tuple[list[int], list[Layou
         node_ids.append(node)
         operands = [shapes[operand] for operand in instruction.operand_ids[:2]]
         for tensor, shape in enumerate([instruction.shape, *operands]):
-            candidate = LayoutTensor(node, tensor, instruction.name, instruction.opcode, tuple(shape.dimensions))
+            candidate = LayoutTensor(
+                node, tensor, instruction.name, instruction.opcode, tuple(shape.dimensions), places
+            )
             if _has_choice(shape) and candidate.orders > 1:
                 tensors.append(candidate)
     return node_ids, tensors

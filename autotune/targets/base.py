@@ -70,6 +70,11 @@ class Target(Protocol):
         """Which compiler and device this is."""
         ...
 
+    @property
+    def parallel(self) -> int:
+        """How many configs are best given to `evaluate` at once; 1 where they would disturb each other."""
+        ...
+
     def prepare(self, program: Program) -> PreparedProgram:
         """Compile the default once.
 

@@ -21,6 +21,7 @@ from autotune.spaces.tile import TILED, GemmTileSpace, TileConfig, find_dot_kern
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
 from autotune.targets.cores import ReservedCore
 from autotune.targets.cpu_worker import Limits, VariantReport
+from autotune.targets.failures import failed_outcome
 from autotune.targets.host import available_memory, jaxlib_version, processor
 from autotune.targets.inputs import input_specs
 from autotune.targets.isolation import Worker, WorkerFailure, WorkerFailureReason
@@ -73,6 +74,11 @@ class CpuTarget:
             label=LabelKind.MEASURED,
             cost_model_device="cpu",
         )
+
+    @property
+    def parallel(self) -> int:
+        """One: measurements at the same time would disturb each other."""
+        return 1
 
     def prepare(self, program: Program) -> PreparedProgram:
         """Check that this host can run the program, and take the module just before layout assignment."""
@@ -208,23 +214,6 @@ class CpuTarget:
             raise _refusal(prepared.program, failure) from None
         self._loaded = (prepared.program.fingerprint, self._worker.generation)
         return details
-
-
-def failed_outcome(failure: WorkerFailure) -> Failed:
-    """The typed failure of a config whose child process failed."""
-    compiling = not failure.phase or "compiling" in failure.phase or failure.phase == "starting"
-    match failure.reason:
-        case WorkerFailureReason.OUT_OF_MEMORY:
-            reason = FailureReason.OUT_OF_MEMORY
-        case WorkerFailureReason.KILLED:
-            reason = FailureReason.KILLED
-        case WorkerFailureReason.TIMED_OUT:
-            reason = FailureReason.COMPILE_TIMED_OUT if compiling else FailureReason.RUN_TIMED_OUT
-        case WorkerFailureReason.CRASHED:
-            reason = FailureReason.COMPILER_CRASHED if compiling else FailureReason.RUN_CRASHED
-        case WorkerFailureReason.ERROR:
-            reason = FailureReason.COMPILE_ERROR if compiling else FailureReason.RUN_ERROR
-    return Failed(reason, str(failure))
 
 
 def _evaluation(config: Config, report: VariantReport, purpose: str, together: int) -> Evaluation:

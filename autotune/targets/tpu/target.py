@@ -1,0 +1,192 @@
+"""The targets `tpu:<generation>`: the TPU compiler without a TPU. It estimates cycles; nothing here is a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Self
+
+from autotune.errors import SpaceError, UnsupportedProgramError, WorkerError
+from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, LabelKind, Outcome
+from autotune.hlo.program import Program
+from autotune.hlo.rewrite import constrain_layouts
+from autotune.spaces.base import Config, Space
+from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.failures import failed_outcome
+from autotune.targets.host import available_memory
+from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
+from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
+from autotune.targets.tpu.estimate import CompilerEstimate, estimate
+from autotune.targets.tpu.generations import parse_topology
+from autotune.targets.tpu.layout_decisions import compare
+from autotune.targets.tpu.options import compile_options
+from protos import hlo_pb2, xla_pb2
+
+DEFAULT_TIME_LIMIT: Final = 1800.0
+"""Seconds that the default may take to compile; a large train step takes some minutes on a slow host."""
+
+_TILED_DIMENSIONS: Final = 2
+"""A TPU stores the two minor-most dimensions in tiles; only which these are is decided (see `layout_decisions.py`)."""
+
+_WORKER_MEMORY: Final = 8 << 30
+"""Bytes of private memory for each compiler when several run at once; large train steps were seen to take 1.6 GB."""
+
+
+class TpuTarget:
+    """Compiles for one generation of TPU, on any Linux host.
+
+    Args:
+        topology: such as "v5e" or "v5e:2x2".
+        time_limit: seconds that one config may take to compile; None: ten times what the default took, at least 60.
+        compiler: for tests; None opens one.
+    """
+
+    def __init__(self, topology: str, *, time_limit: float | None = None, compiler: TpuCompiler | None = None) -> None:
+        self._topology = parse_topology(topology)
+        self._name = f"tpu:{topology}"
+        self._time_limit = time_limit
+        self._compiler = compiler or TpuCompiler(
+            self._topology, memory_limit=min(_WORKER_MEMORY, int(0.9 * available_memory())), workers=2
+        )
+        self._defaults: dict[str, CompilerEstimate] = {}  # by fingerprint of the program
+
+    @property
+    def description(self) -> TargetDescription:
+        """The generation, and the compiler that speaks for it."""
+        return TargetDescription(
+            name=self._name,
+            device_kind=f"TPU {self._topology.name}, compiler only",
+            compiler_version=self._compiler.compiler_version,
+            label=LabelKind.ESTIMATED,
+            cost_model_device=self._topology.cost_model_device,
+        )
+
+    @property
+    def parallel(self) -> int:
+        """Configs that are compiled at once."""
+        return 2
+
+    def prepare(self, program: Program) -> PreparedProgram:
+        """Compile the default, and take the module just before layout assignment from the compiler's own dump."""
+        devices = _devices(program.proto)
+        if devices > self._topology.devices:
+            raise UnsupportedProgramError(
+                f"program {program.name!r} runs on {devices} devices, {self._name} has {self._topology.devices}: "
+                "choose a larger topology, such as tpu:v5e:2x4"
+            )
+        started = time.perf_counter()
+        try:
+            stages = self._compiler.stages(
+                program.module, _options(program.proto), time_limit=max(DEFAULT_TIME_LIMIT, self._time_limit or 0.0)
+            )
+        except WorkerFailure as failure:
+            raise _refusal(program, self._name, failure) from None
+        seconds = time.perf_counter() - started
+        module = replace(
+            program,
+            module=stages.before_layout_assignment,
+            source=f"{program.source}, just before layout assignment",
+        )
+        default = estimate(xla_pb2.HloModuleProtoWithConfig.FromString(stages.optimised))
+        if default.cycles == 0:
+            raise UnsupportedProgramError(
+                f"program {program.name!r}: the compiler for {self._name} gives none of its kernels an estimate "
+                f"({default.unknown} of some size), so there is nothing to compare configs by"
+            )
+        self._defaults[program.fingerprint] = default
+        details: dict[str, float | str] = {"compile_seconds": seconds, "default_cycles": float(default.cycles)}
+        return PreparedProgram(program, module, program.notes, details | dict(default.to_details()))
+
+    def space(self, prepared: PreparedProgram, kind: str) -> Space:
+        """The layouts of the program."""
+        if kind == "tile":
+            raise SpaceError(f"no tile choice for the whole of {prepared.program.name!r} on {self._name}")
+        if kind not in ("layout", "auto"):
+            raise SpaceError(f"space {kind!r}: expected layout, tile or auto")
+        return LayoutSpace(prepared.module.proto, places=_TILED_DIMENSIONS)
+
+    def evaluate(
+        self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
+    ) -> list[Evaluation]:
+        """Compile configs, several at once, and add up the compiler's cycles."""
+        requests = []
+        for config in configs:
+            tuned = self.realise(prepared, config)
+            requests.append(CompileRequest(tuned.module, _options(hlo_pb2.HloModuleProto.FromString(tuned.module))))
+        limit = self._time_limit or max(60.0, 10.0 * float(prepared.details["compile_seconds"]))
+        started = time.perf_counter()
+        default = self._defaults[prepared.program.fingerprint]
+        results = self._compiler.compile_many(requests, time_limit=limit)
+        seconds = (time.perf_counter() - started) / max(1, len(configs))
+        return [
+            _evaluation(config, result, prepared, default, seconds, purpose)
+            for config, result in zip(configs, results, strict=True)
+        ]
+
+    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
+        """Layouts become custom calls in the module before layout assignment; the default is the program as given."""
+        match config:
+            case LayoutConfig(orders=()):
+                return TunedProgram(prepared.program.module)
+            case LayoutConfig():
+                module = constrain_layouts(prepared.module.proto, config.as_mapping())
+                return TunedProgram(module.SerializeToString(deterministic=True))
+            case _:
+                raise SpaceError(f"target {self._name} cannot apply {config.to_json()!r}")
+
+    def close(self) -> None:
+        """End the compilers."""
+        self._compiler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _evaluation(
+    config: Config,
+    result: bytes | WorkerFailure,
+    prepared: PreparedProgram,
+    default: CompilerEstimate,
+    seconds: float,
+    purpose: str,
+) -> Evaluation:
+    if isinstance(result, WorkerFailure):
+        return Evaluation(config, failed_outcome(result), seconds, purpose)
+    compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result)
+    found = estimate(compiled)
+    details = found.to_details()
+    if isinstance(config, LayoutConfig) and config.orders:
+        details |= compare(config, prepared.module.proto, compiled).to_details()
+    outcome: Outcome = Estimated(float(found.cycles), float(default.cycles))
+    if found.cycles < default.cycles and found.hides_more_than(default):
+        outcome = Failed(
+            FailureReason.NOT_COMPARABLE,
+            f"{found.cycles:,} cycles, but the compiler prices none of the work on {found.unknown_bytes:,} bytes "
+            f"(default: {default.cycles:,} cycles and {default.unknown_bytes:,} bytes)",
+        )
+    return Evaluation(config, outcome, seconds, purpose, details)
+
+
+def _devices(module: hlo_pb2.HloModuleProto) -> int:
+    """Replicas times partitions that the program was made for."""
+    assignment = module.device_assignment
+    return max(1, assignment.replica_count) * max(1, assignment.computation_count)
+
+
+def _options(module: hlo_pb2.HloModuleProto) -> bytes:
+    assignment = module.device_assignment
+    return compile_options(
+        module, replicas=max(1, assignment.replica_count), partitions=max(1, assignment.computation_count)
+    )
+
+
+def _refusal(program: Program, target: str, failure: WorkerFailure) -> Exception:
+    """Why the default cannot be compiled, in the compiler's words."""
+    if failure.reason is WorkerFailureReason.KILLED:
+        return WorkerError(f"the compiler was killed from outside while {failure.phase}; try again")
+    return UnsupportedProgramError(f"program {program.name!r} cannot be compiled for {target}: {failure}")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotune import api
+from autotune.errors import AutotuneError, SpaceError, UnsupportedProgramError
+from autotune.evaluation import Estimated
+from autotune.hlo.reader import read_bytes
+from autotune.spaces.layout import LayoutConfig
+from autotune.targets import open_target
+from autotune.targets.tpu.target import TpuTarget
+from tests import programs
+from tests.rows import committed
+from tests.targets.tpu.faulty import plan_faults
+
+pytestmark = pytest.mark.usefixtures("libtpu")
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[TpuTarget]:
+    with TpuTarget("v5e") as target:
+        yield target
+
+
+def test_the_default_costs_what_it_costs(target: TpuTarget) -> None:
+    prepared = target.prepare(programs.two_dots())
+    space = target.space(prepared, "auto")
+    first, second = target.evaluate(prepared, [space.default, space.default])
+    assert isinstance(first.outcome, Estimated)
+    assert first.cost == second.cost == 1.0
+    assert first.outcome.cycles == prepared.details["default_cycles"] > 0
+    assert first.details["kernels"] >= 1
+
+
+def test_layouts_change_the_estimate_and_nothing_is_left_to_chance(target: TpuTarget) -> None:
+    prepared = target.prepare(programs.two_dots())
+    space = target.space(prepared, "layout")
+    rng = np.random.default_rng(0)
+    configs = [space.sample(rng) for _ in range(6)]
+    once, again = (target.evaluate(prepared, configs) for _ in range(2))
+    assert [e.outcome for e in once] == [e.outcome for e in again]
+    assert any(e.cost != 1.0 for e in once)
+    assert all(e.kind in ("estimated", "failed") for e in once)
+
+
+def test_what_cannot_be_done_is_said(target: TpuTarget) -> None:
+    prepared = target.prepare(programs.two_dots())
+    with pytest.raises(SpaceError, match="no tile choice"):
+        target.space(prepared, "tile")
+    exchange = """HloModule exchange, replica_count=2
+add { a = f32[] parameter(0) b = f32[] parameter(1) ROOT s = f32[] add(a, b) }
+ENTRY main {
+  x = f32[256,256] parameter(0)
+  d = f32[256,256] dot(x, x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT y = f32[256,256] all-reduce(d), replica_groups={{0,1}}, to_apply=add }
+"""
+    with pytest.raises(UnsupportedProgramError, match=r"2 devices, tpu:v5e has 1: choose a larger topology"):
+        target.prepare(read_bytes(exchange.encode(), "exchange"))
+    with TpuTarget("v5e:2x2") as larger:
+        prepared = larger.prepare(read_bytes(exchange.encode(), "exchange"))
+        (evaluation,) = larger.evaluate(prepared, [LayoutConfig()])
+        assert evaluation.kind == "estimated"
+
+
+def test_a_program_without_an_estimate_is_refused(target: TpuTarget) -> None:
+    text = "HloModule nothing\nENTRY main { x = f32[8] parameter(0) ROOT y = f32[8] copy(x) }\n"
+    with pytest.raises(UnsupportedProgramError, match="there is nothing to compare configs by"):
+        target.prepare(read_bytes(text.encode(), "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("tpu", "not supported yet; name a generation"), ("tpu:v9", "expected one of v2, v3"), ("gpu", "expected cpu or")],
+)
+def test_targets_that_do_not_exist(name: str, message: str) -> None:
+    with pytest.raises(AutotuneError, match=message):
+        open_target(name)
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_after_every_kind_of_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = tmp_path / "evaluations.sqlite"
+    with monkeypatch.context() as patch:
+        plan_faults({4: "hang", 6: "abort", 7: "kill"}, tmp_path, patch)  # 1 prepares, 2 is the default
+        with TpuTarget("v5e") as target:
+            result = api.search(programs.two_dots(), target=target, database=database, budget=8)
+    assert result.counts == {"measured": 0, "estimated": 6, "failed": 3}
+    assert result.failures == {"compile timed out": 1, "compiler crashed": 1, "killed from outside": 1}
+    assert "estimated (compiler cycles, tpu v5e)" in result.verdict
+    assert len(committed(database)) == 9, "every evaluation, failed ones included, is in the database"
+    with TpuTarget("v5e") as target:
+        again = api.search(programs.two_dots(), target=target, database=database, budget=8)
+    assert again.reused == 7, "the one that was killed from outside is tried again, the others are remembered"
