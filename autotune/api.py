@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from autotune.database import Database
@@ -13,7 +14,8 @@ from autotune.hlo.reader import read
 from autotune.result import SearchResult
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
-from autotune.targets.base import Target
+from autotune.targets.base import KernelProvider, Target
+from autotune.tiles import search_tiles, tile_budget
 from autotune.tuner import Progress, Tuner
 from cost_model import CostModel
 from cost_model.errors import CostModelError
@@ -35,7 +37,7 @@ def search(
     reuse: bool = True,
     module_name: str | None = None,
     evaluation_time_limit: float | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> SearchResult:
     """Find a config of a program that is faster than the default.
@@ -43,7 +45,8 @@ def search(
     Args:
         program: a file in any format that `autotune.hlo.reader` knows, or a program already read.
         target: name of a target ("cpu"), or one that the caller owns.
-        space: "layout", "tile", or "auto" (tiles where the program has them on this target, else layouts).
+        space: "layout", "tile", or "auto" (on a CPU tiles where the program has them, else layouts; on a TPU layouts,
+            then the tiles of the dearest kernels, with a third of the budget).
         budget: how many configs may be evaluated besides the default, those already in the database included.
         time_limit: seconds after which no further evaluation starts; None for no limit.
         strategy: "evolutionary" or "random".
@@ -83,6 +86,8 @@ def search(
         on_stage("compiling the default")
         prepared = chosen.prepare(program)
         choices = chosen.space(prepared, space)
+        both = space == "auto" and choices.kind == "layout" and isinstance(chosen, KernelProvider)
+        for_tiles = tile_budget(budget) if both else 0
         tuner = Tuner(
             target=chosen,
             prepared=prepared,
@@ -91,13 +96,31 @@ def search(
             cost_model=cost_model,
             graph=program_graph(prepared.module.proto) if cost_model is not None else None,
             database=database,
-            budget=budget,
+            budget=budget - for_tiles,
             time_limit=time_limit,
             seed=seed,
             reuse=reuse,
-            on_progress=on_progress or (lambda progress: None),
+            on_progress=on_progress,
         )
-        return tuner.run()
+        result = tuner.run()
+        if not for_tiles or result.interrupted:
+            return result
+        assert isinstance(chosen, KernelProvider)
+        on_stage("taking the program apart into kernels")
+        kernel_target, kernels = chosen.kernels(prepared, result.best.config)
+        tiles = search_tiles(
+            kernel_target,
+            kernels,
+            model=_tile_model(cost_model, chosen),
+            database=database,
+            budget=for_tiles,
+            strategy=strategy,
+            seed=seed,
+            reuse=reuse,
+            on_progress=on_progress,
+            on_stage=on_stage,
+        )
+        return replace(result, tiles=tuple(tiles), budget=budget)
     finally:
         if owned_database is not None:
             owned_database.close()
@@ -115,3 +138,11 @@ def _cost_model(model: str | CostModel, target: Target) -> CostModel | None:
         return CostModel.load(name)
     except CostModelError as error:
         raise AutotuneError(f"cost model {model!r}: {error}") from error
+
+
+def _tile_model(model: CostModel | None, target: Target) -> CostModel | None:
+    """The same model, unless it knows layouts only."""
+    card = getattr(model, "card", None)
+    if card is None or card.space == "tile":
+        return model
+    return CostModel.load(f"analytical:{target.description.cost_model_device}")

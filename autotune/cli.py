@@ -55,14 +55,18 @@ def _version_option(
 @app.command()
 def search(
     file: File,
-    target: Annotated[str, typer.Option(help="Where to compile and evaluate: cpu.")] = "cpu",
+    target: Annotated[
+        str, typer.Option(help="Where to evaluate: cpu (measured), or tpu:v5e, tpu:v6e:2x2, ... (estimated).")
+    ] = "cpu",
     budget: Annotated[
         int, typer.Option(min=1, help="Configs to evaluate besides the default, those in the database included.")
     ] = 50,
     time_limit: Annotated[
         float | None, typer.Option(help="Seconds after which no further evaluation starts.", show_default="none")
     ] = None,
-    space: Annotated[str, typer.Option(help="layout, tile, or auto (tiles where there are any).")] = "auto",
+    space: Annotated[
+        str, typer.Option(help="layout, tile, or auto (on a TPU layouts, then tiles of the dearest kernels).")
+    ] = "auto",
     strategy: Annotated[str, typer.Option(help="evolutionary (guided by the cost model) or random.")] = "evolutionary",
     model: Annotated[str, typer.Option(help="Cost model: auto, none, or a name such as analytical:cpu.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.errors import AutotuneError
 from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measured
@@ -18,6 +18,9 @@ from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgr
 from autotune.targets.isolation import run_in_child
 from cost_model.files import replace_file
 from cost_model.version import tool_version
+
+if TYPE_CHECKING:
+    from autotune.tiles import KernelTiles
 
 SMALLEST_GAIN = 0.05
 """A gain that is never called one: identical copies of a program differ by up to 4.2 % (xla_cpu.md, section 1)."""
@@ -75,6 +78,7 @@ class SearchResult:
         model_trusted: whether the cost model still chose at the end.
         stopped: why the search ended.
         seconds: wall time of the search.
+        tiles: of the dearest kernels, where the target tries them after the layouts.
     """
 
     prepared: PreparedProgram
@@ -97,6 +101,7 @@ class SearchResult:
     model_trusted: bool
     stopped: str
     seconds: float
+    tiles: tuple[KernelTiles, ...] = ()
 
     @property
     def improved(self) -> bool:
@@ -149,7 +154,7 @@ class SearchResult:
         if self.target.label is LabelKind.ESTIMATED:
             unit = f"estimated (compiler cycles, {self.target.name.replace(':', ' ', 1)})"
             if self.improved:
-                return f"{self.speedup:.2f}x fewer cycles than the default: {unit}"
+                return f"{self.speedup:.3f}x fewer cycles than the default: {unit}"
             return f"no config has fewer cycles than the default: {unit}; use the default"
         if self.improved:
             ties = f"; no faster than {', '.join(self.ties)} by more than that" if self.ties else ""
@@ -194,6 +199,7 @@ class SearchResult:
             "comparison": [evaluation_json(e) for e in self.comparison.evaluations] if self.comparison else None,
             "evaluations": self.counts,
             "failures": self.failures,
+            "tiles": [each.to_json() for each in self.tiles],
         }
 
     def save(self, folder: str | Path) -> list[Path]:

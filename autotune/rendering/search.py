@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -79,6 +80,8 @@ class SearchProgress:
 def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
     """The table, the verdict, and where the files are."""
     parts: list[RenderableType] = [_head(result), _table(result), _verdict(result)]
+    if result.tiles:
+        parts += [_tiles_head(result), _tiles(result)]
     if result.space.size == 1:
         parts.append(Text(f"note: this program leaves no {result.space.kind} choice on this target"))
     parts += [Text(f"note: {note}", style="dim") for note in result.prepared.notes]
@@ -138,7 +141,7 @@ def _table(result: SearchResult) -> Table:
             case Measured() as measured:
                 cells = (_seconds(measured.seconds), f"{measured.spread:.1%}", f"{1.0 / measured.cost:.2f}x")
             case Estimated() as estimate:
-                cells = (f"{estimate.cycles:,.0f}", "", f"{1.0 / estimate.cost:.2f}x")
+                cells = (f"{estimate.cycles:,.0f}", "", f"{1.0 / estimate.cost:.3f}x")
             case Failed() as failed:
                 cells = ("failed", "", failed.reason.value)
         table.add_row(label, *cells)
@@ -164,6 +167,46 @@ def _rows(result: SearchResult) -> list[tuple[str, Evaluation]]:
             if champion is not None and config_id(champion.config) not in shown:
                 rows.append((f"best of {family}", champion))
     return rows
+
+
+def _tiles_head(result: SearchResult) -> Text:
+    count = sum(len(each.result.evaluations) - 1 for each in result.tiles if each.result is not None)
+    return Text.assemble(
+        "\n",
+        ("tiles", "bold"),
+        f" ({count} of the {result.budget} evaluations): in the program each is the compiler's choice, the minimum of "
+        "its own estimate. To measure first on a TPU, as the cost model ranks them:",
+    )
+
+
+def _tiles(result: SearchResult) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("kernel")
+    table.add_column("of cycles", justify="right")
+    table.add_column("tile (output; kernel)")
+    table.add_column("cycles (estimated)", justify="right")
+    table.add_column("chosen by")
+    for each in result.tiles:
+        window = each.kernel.window
+        own = _bounds(window.output_bounds, window.kernel_bounds) if window is not None else "none"
+        cycles = f"{window.estimated_cycles:,}" if window is not None and window.estimated_cycles else ""
+        table.add_row(each.kernel.name, f"{each.share:.0%}", own, cycles, f"compiler {each.reason}".strip())
+        for evaluation in each.measure_first:
+            tile = evaluation.config.to_json()["tile"]
+            estimate = evaluation.outcome
+            assert isinstance(estimate, Estimated)
+            bounds = _bounds(tile["output_bounds"], tile["kernel_bounds"])
+            assert each.result is not None
+            table.add_row("", "", bounds, f"{estimate.cycles:,.0f}", each.result.cost_model)
+        if each.result is not None and each.result.failures:
+            failures = ", ".join(f"{count} {reason}" for reason, count in each.result.failures.items())
+            table.add_row("", "", failures, "", "")
+    return table
+
+
+def _bounds(output: Sequence[int], kernel: Sequence[int]) -> str:
+    text = ",".join(map(str, output))
+    return f"{text}; {','.join(map(str, kernel))}" if kernel else text
 
 
 def _verdict(result: SearchResult) -> Text:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from autotune.evaluation import Evaluation, LabelKind
+from autotune.hlo.kernels import Kernel
 from autotune.hlo.program import Program
 from autotune.spaces.base import Config, Space
 
@@ -120,3 +121,28 @@ class Target(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+@runtime_checkable
+class KernelProvider(Protocol):
+    """A target whose programs can be taken apart into kernels with tiles of their own."""
+
+    def kernels(self, prepared: PreparedProgram, config: Config) -> tuple[KernelTarget, list[Kernel]]:
+        """The program with a config, taken apart, and the target that tries tiles of its kernels.
+
+        Raises:
+            WorkerError: the program did not compile this time.
+        """
+        ...
+
+
+class KernelTarget(Target, Protocol):
+    """A target of single kernels."""
+
+    def prepare_kernel(self, kernel: Kernel) -> PreparedProgram:
+        """Find out which tiles there are.
+
+        Raises:
+            SpaceError: there is no choice, or the kernel cannot be compiled alone.
+        """
+        ...

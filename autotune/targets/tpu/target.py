@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from autotune.errors import SpaceError, UnsupportedProgramError, WorkerError
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, LabelKind, Outcome
+from autotune.hlo.kernels import Kernel, split_kernels
 from autotune.hlo.program import Program
 from autotune.hlo.rewrite import constrain_layouts
 from autotune.spaces.base import Config, Space
@@ -20,6 +21,7 @@ from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
 from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
 from autotune.targets.tpu.estimate import CompilerEstimate, estimate
 from autotune.targets.tpu.generations import parse_topology
+from autotune.targets.tpu.kernel_target import TpuKernelTarget
 from autotune.targets.tpu.layout_decisions import compare
 from autotune.targets.tpu.options import compile_options
 from protos import hlo_pb2, xla_pb2
@@ -135,6 +137,20 @@ class TpuTarget:
                 return TunedProgram(module.SerializeToString(deterministic=True))
             case _:
                 raise SpaceError(f"target {self._name} cannot apply {config.to_json()!r}")
+
+    def kernels(self, prepared: PreparedProgram, config: Config) -> tuple[TpuKernelTarget, list[Kernel]]:
+        """The program with a config, taken apart, and the target that tries tiles of its kernels.
+
+        Raises:
+            WorkerError: the program did not compile this time.
+        """
+        tuned = self.realise(prepared, config)
+        try:
+            code = self._compiler.compile(tuned.module, _options(hlo_pb2.HloModuleProto.FromString(tuned.module)))
+        except WorkerFailure as failure:
+            raise WorkerError(f"program {prepared.program.name!r} with the best layouts: {failure}") from None
+        optimised = xla_pb2.HloModuleProtoWithConfig.FromString(code).hlo_module
+        return TpuKernelTarget(self._compiler, self.description), split_kernels(optimised)
 
     def close(self) -> None:
         """End the compilers."""

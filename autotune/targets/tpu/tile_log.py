@@ -136,18 +136,16 @@ def parse_searches(log: str) -> list[TileSearch]:
         elif start := _START.fullmatch(message):
             _check_may_begin(start[1], open_searches.get(thread))
             open_searches[thread] = _OpenSearch(start[1])
-        elif thread not in open_searches:
-            raise ToolchainError(f"tiles of no instruction in the compiler's log: {line[:300]!r}; {HELP}")
-        elif open_searches[thread].understands(message):
-            if open_searches[thread].choice is not None:
-                search = open_searches.pop(thread).finish()
-                finished[search.instruction] = search
-        else:
+        elif not (search := open_searches.get(thread, _OpenSearch(""))).understands(message):
             raise _unknown(line)
+        elif thread not in open_searches:
+            raise _incomplete(f"tiles of no instruction, {line[:300]!r}")
+        elif search.choice is not None:
+            finished[search.instruction] = open_searches.pop(thread).finish()
     if not ended:
         raise _incomplete(f"no line says {_END!r}")
-    for search in open_searches.values():
-        raise _incomplete(f"no tile is chosen for {search.instruction!r}")
+    for unfinished in open_searches.values():
+        raise _incomplete(f"no tile is chosen for {unfinished.instruction!r}")
     return list(finished.values())
 
 

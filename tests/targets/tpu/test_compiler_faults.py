@@ -1,4 +1,4 @@
-"""Aborts, hangs, kills and lack of memory in real processes: each is a failure with a reason, and the next call works."""
+"""Aborts, hangs, kills, lack of memory in real processes: a failure with a reason each, and the next call works."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def test_nothing_stays_behind(libtpu: None) -> None:
 
 
 def test_error_of_the_toolchain_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotune.targets.tpu.compiler._HANDLER", "tests.targets.tpu.test_compiler:OtherInterface")
+    monkeypatch.setattr(
+        "autotune.targets.tpu.compiler._HANDLER", "tests.targets.tpu.test_compiler_faults:OtherInterface"
+    )
     with TpuCompiler("v5e") as compiler, pytest.raises(ToolchainError, match="speaks another interface"):
         compiler.compile(*programs.request(programs.DOT))
 

@@ -67,7 +67,7 @@ ENTRY main {
 
 
 def test_a_program_without_an_estimate_is_refused(target: TpuTarget) -> None:
-    text = "HloModule nothing\nENTRY main { x = f32[8] parameter(0) ROOT y = f32[8] copy(x) }\n"
+    text = "HloModule nothing\nENTRY main { x = s32[] parameter(0) ROOT y = s32[] add(x, x) }\n"
     with pytest.raises(UnsupportedProgramError, match="there is nothing to compare configs by"):
         target.prepare(read_bytes(text.encode(), "nothing"))
 

@@ -1,0 +1,137 @@
+"""Tiles of the kernels of a TPU program, each compiled alone: what the search of `autotune.tiles` evaluates with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from autotune.errors import SpaceError
+from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, Outcome
+from autotune.hlo.kernels import Kernel
+from autotune.hlo.modules import entry_computation
+from autotune.hlo.program import Program
+from autotune.hlo.window_config import force_tile, read_window_config
+from autotune.spaces.base import Config, Space
+from autotune.spaces.tpu_tile import TpuTileConfig, TpuTileSpace
+from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.failures import failed_outcome
+from autotune.targets.isolation import WorkerFailure
+from autotune.targets.tpu.candidates import candidates_of
+from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
+from autotune.targets.tpu.options import compile_options
+from protos import hlo_pb2, xla_pb2
+
+
+class TpuKernelTarget:
+    """Compiles single kernels with a tile forced on them.
+
+    The compiler echoes the cycles of a forced tile and does not work them out, so they are taken from its own list of
+    candidates. What is found out here is whether the tile holds.
+
+    Args:
+        compiler: shared with whoever opened it, and not closed here.
+        description: of the target that the kernels were compiled for.
+    """
+
+    def __init__(self, compiler: TpuCompiler, description: TargetDescription) -> None:
+        self._compiler = compiler
+        self._description = description
+        self._spaces: dict[str, TpuTileSpace] = {}
+
+    @property
+    def description(self) -> TargetDescription:
+        """That of the target of the whole program."""
+        return self._description
+
+    @property
+    def parallel(self) -> int:
+        """Kernels that are compiled at once."""
+        return 2
+
+    def prepare_kernel(self, kernel: Kernel) -> PreparedProgram:
+        """Have the compiler list its tiles.
+
+        Raises:
+            SpaceError: it lists none, or cannot compile the kernel alone.
+            ToolchainError: the list is in a form that is not known.
+        """
+        module = kernel.module.SerializeToString(deterministic=True)
+        program = Program(kernel.name, module, f"kernel {kernel.name}")
+        try:
+            space = TpuTileSpace(kernel, candidates_of(self._compiler, kernel.module))
+        except WorkerFailure as failure:
+            raise SpaceError(f"kernel {kernel.name!r} cannot be compiled alone: {failure}") from None
+        self._spaces[program.fingerprint] = space
+        return PreparedProgram(program, program)
+
+    def prepare(self, program: Program) -> PreparedProgram:
+        """Kernels come from `autotune.hlo.kernels.split_kernels`, not from files."""
+        raise SpaceError(f"program {program.name!r}: kernels are prepared with prepare_kernel")
+
+    def space(self, prepared: PreparedProgram, kind: str) -> Space:
+        """The compiler's candidates."""
+        return self._spaces[prepared.program.fingerprint]
+
+    def evaluate(
+        self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
+    ) -> list[Evaluation]:
+        """Compile the kernel with each tile, and compare what came out with what was asked for."""
+        space = self._spaces[prepared.program.fingerprint]
+        requests = []
+        for config in configs:
+            module = self.realise(prepared, config).module
+            options = compile_options(hlo_pb2.HloModuleProto.FromString(module), backend_only=True)
+            requests.append(CompileRequest(module, options))
+        started = time.perf_counter()
+        results = self._compiler.compile_many(requests)
+        seconds = (time.perf_counter() - started) / max(1, len(configs))
+        return [
+            Evaluation(config, _outcome(space, config, result), seconds, purpose)
+            for config, result in zip(configs, results, strict=True)
+        ]
+
+    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
+        """The kernel with a tile forced on its root; the default is the kernel as it is."""
+        space = self._spaces[prepared.program.fingerprint]
+        candidate = space.candidate(config)
+        if not isinstance(config, TpuTileConfig) or not config.output_bounds or candidate is None:
+            return TunedProgram(prepared.program.module)
+        forced = force_tile(
+            prepared.program.proto, space.kernel.name, config.output_bounds, config.kernel_bounds, candidate.cycles
+        )
+        return TunedProgram(forced.SerializeToString(deterministic=True))
+
+    def close(self) -> None:
+        """The compiler belongs to somebody else."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+def default_cycles(space: TpuTileSpace) -> int | None:
+    """The compiler's cycles for the tile that it has chosen: for the kernel alone, or else within the program."""
+    candidate = space.candidate(space.default)
+    if candidate is not None:
+        return candidate.cycles
+    return space.kernel.window.estimated_cycles if space.kernel.window is not None else None
+
+
+def _outcome(space: TpuTileSpace, config: Config, result: bytes | WorkerFailure) -> Outcome:
+    if isinstance(result, WorkerFailure):
+        return failed_outcome(result)
+    assert isinstance(config, TpuTileConfig)
+    compared_with = default_cycles(space)
+    if compared_with is None:
+        return Failed(FailureReason.NOT_COMPARABLE, "the compiler gives no estimate for its own tile")
+    candidate = space.candidate(config)
+    if not config.output_bounds or candidate is None:
+        return Estimated(float(compared_with), float(compared_with))
+    entry = entry_computation(xla_pb2.HloModuleProtoWithConfig.FromString(result).hlo_module)
+    found = [window for each in entry.instructions if (window := read_window_config(each)) is not None]
+    if not any((w.output_bounds, w.kernel_bounds) == (config.output_bounds, config.kernel_bounds) for w in found):
+        taken = ", ".join(f"output {list(w.output_bounds)} kernel {list(w.kernel_bounds)}" for w in found) or "none"
+        return Failed(FailureReason.NOT_APPLIED, f"asked for {config.to_json()['tile']}, the compiler took {taken}")
+    return Estimated(float(candidate.cycles), float(compared_with))
