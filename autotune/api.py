@@ -15,7 +15,7 @@ from autotune.result import SearchResult
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
 from autotune.targets.base import KernelProvider, Target
-from autotune.tiles import search_tiles, tile_budget
+from autotune.tiles import better_tiles, search_tiles, tile_budget
 from autotune.tuner import Progress, Tuner
 from cost_model import CostModel
 from cost_model.errors import CostModelError
@@ -120,7 +120,12 @@ def search(
             on_progress=on_progress,
             on_stage=on_stage,
         )
-        return replace(result, tiles=tuple(tiles), budget=budget)
+        better = better_tiles(tiles)
+        tiled = None
+        if better:
+            on_stage(f"recompiling the program with {len(better)} tiles")
+            tiled = chosen.apply_tiles(prepared, result.best.config, better)
+        return replace(result, tiles=tuple(tiles), tiled=tiled, budget=budget)
     finally:
         if owned_database is not None:
             owned_database.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autotune.errors import AutotuneError
 from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measured
 from autotune.spaces.base import Config, JsonObject, Space, config_id
-from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.base import PreparedProgram, TargetDescription, TiledProgram, TunedProgram
 from autotune.targets.isolation import run_in_child
 from cost_model.files import replace_file
 from cost_model.version import tool_version
@@ -79,6 +79,8 @@ class SearchResult:
         stopped: why the search ended.
         seconds: wall time of the search.
         tiles: of the dearest kernels, where the target tries them after the layouts.
+        tiled: the program with the best layouts and with the tiles among these that have fewer cycles than the
+            compiler's choice when their kernel is alone; None if there are none.
     """
 
     prepared: PreparedProgram
@@ -102,6 +104,7 @@ class SearchResult:
     stopped: str
     seconds: float
     tiles: tuple[KernelTiles, ...] = ()
+    tiled: TiledProgram | None = None
 
     @property
     def improved(self) -> bool:
@@ -200,6 +203,17 @@ class SearchResult:
             "evaluations": self.counts,
             "failures": self.failures,
             "tiles": [each.to_json() for each in self.tiles],
+            "whole_program_with_tiles": self._tiled_json(),
+        }
+
+    def _tiled_json(self) -> JsonObject | None:
+        if self.tiled is None:
+            return None
+        return {
+            "asked": list(self.tiled.asked),
+            "held": list(self.tiled.held),
+            "cycles": self.tiled.cycles,
+            "note": "cycles of forced tiles are the compiler's for the kernel alone, echoed",
         }
 
     def save(self, folder: str | Path) -> list[Path]:
@@ -231,6 +245,8 @@ class SearchResult:
             "tuned.pb": tuned.module,
             "evaluations.jsonl": lines.encode(),
         }
+        if self.tiled is not None:
+            contents["tuned_with_tiles.pb"] = self.tiled.module
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():

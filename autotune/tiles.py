@@ -7,7 +7,7 @@ what to measure first on a real TPU. Which of the two chose is said with each ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from autotune.errors import AutotuneError
 from autotune.evaluation import Estimated, Evaluation
 from autotune.hlo.graph import program_graph
 from autotune.hlo.kernels import Kernel
+from autotune.hlo.window_config import ForcedTile
 from autotune.result import SearchResult
 from autotune.spaces.base import config_id
 from autotune.strategies import STRATEGIES
@@ -50,12 +51,23 @@ class KernelTiles:
 
     @property
     def measure_first(self) -> list[Evaluation]:
-        """Tiles that the compiler accepts, besides its own: best first by the cost model, or else by cycles."""
+        """A few tiles that the compiler accepts, besides its own: best first by the cost model, or else by cycles."""
+        scores = self.result.scores if self.result is not None else {}
+        return sorted(self.accepted, key=lambda e: (scores.get(config_id(e.config), 0.0), e.cost))[:_SHOWN]
+
+    @property
+    def accepted(self) -> list[Evaluation]:
+        """All tiles that the compiler accepts, besides its own."""
         if self.result is None:
             return []
-        own, scores = config_id(self.result.space.default), self.result.scores
-        others = [e for e in self.result.evaluations if config_id(e.config) != own and e.cost is not None]
-        return sorted(others, key=lambda e: (scores.get(config_id(e.config), 0.0), e.cost))[:_SHOWN]
+        own = config_id(self.result.space.default)
+        return [e for e in self.result.evaluations if config_id(e.config) != own and e.cost is not None]
+
+    @property
+    def better(self) -> Evaluation | None:
+        """The tile with the fewest cycles, if these are fewer than the compiler's own choice has alone."""
+        fewer = [e for e in self.accepted if e.cost is not None and e.cost < 1.0]
+        return min(fewer, key=lambda e: e.cost or 1.0, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """The facts, for machines."""
@@ -155,3 +167,18 @@ def search_tiles(
 
 def _cycles(kernel: Kernel) -> int:
     return kernel.window.estimated_cycles or 0 if kernel.window is not None else 0
+
+
+def better_tiles(found: Sequence[KernelTiles]) -> dict[str, ForcedTile]:
+    """Tiles that the compiler finds cheaper than its own choice when the kernel is alone, by the kernel's name.
+
+    In a program some operands lie in the scratchpad, and the compiler has chosen for that, so there are such tiles.
+    """
+    tiles = {}
+    for each in found:
+        evaluation = each.better
+        if evaluation is not None and isinstance(evaluation.outcome, Estimated):
+            tile = evaluation.config.to_json()["tile"]
+            bounds = (tuple(tile["output_bounds"]), tuple(tile["kernel_bounds"]))
+            tiles[each.kernel.name] = ForcedTile(*bounds, int(evaluation.outcome.cycles))
+    return tiles

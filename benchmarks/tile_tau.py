@@ -145,23 +145,28 @@ def rank(path: Path, programs: Mapping[str, Path], lister: Lister, rankers: Mapp
         return Ranked(path.stem, nothing, {}, None, f"not read: {error}")
     if not isinstance(arrays.configs, TileConfigs) or arrays.runtimes is None:
         return Ranked(path.stem, nothing, {}, None, "no measured tiles")
-    try:
-        scores = {name: ranker(arrays.graph, arrays.configs) for name, ranker in rankers.items()}
-    except CostModelError as error:
-        return Ranked(path.stem, nothing, {}, None, f"not scored: {error}")
+    scores: dict[str, Scores] = {}
+    notes = []
+    for name, ranker in rankers.items():
+        try:
+            scores[name] = ranker(arrays.graph, arrays.configs)
+        except CostModelError as error:
+            notes.append(f"{name}: {_first_line(error)}")
+    candidates: Sequence[TileCandidate] = ()
     try:
         if path.stem not in programs:
             raise AutotuneError("no program of that name in --modules")
         candidates = lister(read(programs[path.stem], keep_optimised=True).proto)
+        if not candidates:
+            notes.append("the compiler has no candidates for this kernel")
     except AutotuneError as error:
-        return Ranked(path.stem, arrays.runtimes, scores, None, _first_line(error))
-    if not candidates:
-        return Ranked(path.stem, arrays.runtimes, scores, None, "the compiler has no candidates for this kernel")
+        notes.append(_first_line(error))
     cycles = match_cycles(arrays.configs, candidates)
-    if not np.isfinite(cycles).any():
-        note = "no config is among the compiler's candidates"
-        return Ranked(path.stem, arrays.runtimes, scores, len(candidates), note)
-    return Ranked(path.stem, arrays.runtimes, {CYCLES: cycles} | scores, len(candidates))
+    if np.isfinite(cycles).any():
+        scores = {CYCLES: cycles} | scores
+    elif candidates:
+        notes.append("no config is among the compiler's candidates")
+    return Ranked(path.stem, arrays.runtimes, scores, len(candidates) or None, "; ".join(notes))
 
 
 def match_cycles(configs: TileConfigs, candidates: Sequence[TileCandidate]) -> Scores:

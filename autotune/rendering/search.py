@@ -81,7 +81,7 @@ def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
     """The table, the verdict, and where the files are."""
     parts: list[RenderableType] = [_head(result), _table(result), _verdict(result)]
     if result.tiles:
-        parts += [_tiles_head(result), _tiles(result)]
+        parts += [_tiles_head(result), _tiles(result), _tiled(result)]
     if result.space.size == 1:
         parts.append(Text(f"note: this program leaves no {result.space.kind} choice on this target"))
     parts += [Text(f"note: {note}", style="dim") for note in result.prepared.notes]
@@ -202,6 +202,19 @@ def _tiles(result: SearchResult) -> Table:
             failures = ", ".join(f"{count} {reason}" for reason, count in each.result.failures.items())
             table.add_row("", "", failures, "", "")
     return table
+
+
+def _tiled(result: SearchResult) -> Text:
+    tiled = result.tiled
+    if tiled is None:
+        return Text("no tile has fewer cycles than the compiler's own: all tiles stay with the compiler")
+    own = result.best.outcome
+    assert isinstance(own, Estimated)
+    return Text(
+        f"the whole program recompiled with the {len(tiled.asked)} tiles that have fewer cycles when their kernel is "
+        f"alone ({len(tiled.held)} held): {tiled.cycles:,.0f} cycles, {own.cycles:,.0f} with the compiler's own tiles "
+        "(estimated)"
+    )
 
 
 def _bounds(output: Sequence[int], kernel: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Protocol, Self, runtime_checkable
 from autotune.evaluation import Evaluation, LabelKind
 from autotune.hlo.kernels import Kernel
 from autotune.hlo.program import Program
+from autotune.hlo.window_config import ForcedTile
 from autotune.spaces.base import Config, Space
 
 
@@ -61,6 +62,23 @@ class TunedProgram:
     module: bytes
     options: Mapping[str, str | int | bool] = field(default_factory=dict)
     extra_options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TiledProgram:
+    """A whole program with tiles forced on some of its kernels, recompiled from there on.
+
+    Attributes:
+        module: serialized HloModuleProto just before memory space assignment, for a backend-only compilation.
+        asked: names of the kernels that a tile was asked for.
+        held: those of them that have it.
+        cycles: the compiler's estimate of the whole program. Cycles of forced tiles are those that were asked for.
+    """
+
+    module: bytes
+    asked: tuple[str, ...]
+    held: tuple[str, ...]
+    cycles: float
 
 
 class Target(Protocol):
@@ -132,6 +150,14 @@ class KernelProvider(Protocol):
 
         Raises:
             WorkerError: the program did not compile this time.
+        """
+        ...
+
+    def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
+        """Force tiles within the whole program and compile it on from there.
+
+        Raises:
+            WorkerError: the program did not compile.
         """
         ...
 

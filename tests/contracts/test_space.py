@@ -18,6 +18,7 @@ from tests import programs
 SPACES: dict[str, Callable[[], Space]] = {
     "layout of a program without choice": lambda: LayoutSpace(programs.lookup().proto),
     "layout of two dots": lambda: LayoutSpace(programs.two_dots().proto),
+    "layout of two dots on a TPU": lambda: LayoutSpace(programs.two_dots().proto, places=2),
     "tile of a 256 x 256 x 256 product": lambda: GemmTileSpace(DotKernel(256, 256, 256, "f32")),
     "tile of an odd bfloat16 product": lambda: GemmTileSpace(DotKernel(100, 77, 300, "bf16")),
 }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
 from autotune.errors import SpaceError, UnsupportedProgramError, WorkerError
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, LabelKind, Outcome
 from autotune.hlo.kernels import Kernel, split_kernels
+from autotune.hlo.modules import instructions
 from autotune.hlo.program import Program
 from autotune.hlo.rewrite import constrain_layouts
+from autotune.hlo.window_config import ForcedTile, apply_tiles, read_window_config
 from autotune.spaces.base import Config, Space
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
-from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.base import PreparedProgram, TargetDescription, TiledProgram, TunedProgram
 from autotune.targets.failures import failed_outcome
 from autotune.targets.host import available_memory
 from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
@@ -152,6 +154,40 @@ class TpuTarget:
         optimised = xla_pb2.HloModuleProtoWithConfig.FromString(code).hlo_module
         return TpuKernelTarget(self._compiler, self.description), split_kernels(optimised)
 
+    def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
+        """Force tiles within the whole program and compile it on from there.
+
+        Args:
+            prepared: from `prepare`.
+            config: the layouts.
+            tiles: by the name of the kernel.
+
+        Returns:
+            The program just before memory space assignment with the tiles, and what the compiler says of it. Cycles of
+            forced tiles are an echo of those asked for.
+
+        Raises:
+            WorkerError: the program did not compile.
+        """
+        tuned = self.realise(prepared, config)
+        try:
+            stages = self._compiler.stages(tuned.module, _options(hlo_pb2.HloModuleProto.FromString(tuned.module)))
+            before = hlo_pb2.HloModuleProto.FromString(stages.before_memory_space_assignment)
+            tiled = apply_tiles(before, tiles)
+            module = tiled.SerializeToString(deterministic=True)
+            code = self._compiler.compile(module, _options(tiled, backend_only=True))
+        except WorkerFailure as failure:
+            raise WorkerError(f"program {prepared.program.name!r} with tiles: {failure}") from None
+        compiled = xla_pb2.HloModuleProtoWithConfig.FromString(code)
+        windows = {each.name: read_window_config(each) for each in instructions(compiled.hlo_module)}
+        held = [
+            name
+            for name, tile in tiles.items()
+            if (window := windows.get(name)) is not None
+            and (window.output_bounds, window.kernel_bounds) == (tile.output_bounds, tile.kernel_bounds)
+        ]
+        return TiledProgram(module, tuple(tiles), tuple(held), float(estimate(compiled).cycles))
+
     def close(self) -> None:
         """End the compilers."""
         self._compiler.close()
@@ -194,10 +230,14 @@ def _devices(module: hlo_pb2.HloModuleProto) -> int:
     return max(1, assignment.replica_count) * max(1, assignment.computation_count)
 
 
-def _options(module: hlo_pb2.HloModuleProto) -> bytes:
+def _options(module: hlo_pb2.HloModuleProto, *, backend_only: bool = False) -> bytes:
     assignment = module.device_assignment
     return compile_options(
-        module, replicas=max(1, assignment.replica_count), partitions=max(1, assignment.computation_count)
+        module,
+        replicas=max(1, assignment.replica_count),
+        partitions=max(1, assignment.computation_count),
+        backend_only=backend_only,
+        partitioned=backend_only,
     )
 
 
