@@ -30,6 +30,9 @@ MOST_KERNELS: Final = 4
 FEWEST_TILES: Final = 3
 """Tiles that are tried per kernel, or it is not searched at all."""
 
+INTERRUPTED: Final = "interrupted"
+"""The reason of a kernel during whose preparation Ctrl-C was pressed."""
+
 _SHOWN: Final = 3
 
 
@@ -130,7 +133,8 @@ def search_tiles(
         on_stage: called with what is going on.
 
     Returns:
-        The dearest kernels first; also those that have no tiles, with the reason.
+        The dearest kernels first; also those that have no tiles, with the reason. Ctrl-C ends the search early, with
+        what was found so far.
     """
     costs = {id(kernel): _cycles(kernel) * kernel.executions for kernel in kernels}
     total = max(1, sum(costs.values()))
@@ -159,9 +163,16 @@ def search_tiles(
                 reuse=reuse,
                 on_progress=on_progress,
             )
-            found.append(KernelTiles(kernel, cost / total, tuner.run()))
+            result = tuner.run()
         except AutotuneError as error:
             found.append(KernelTiles(kernel, cost / total, None, str(error)))
+            continue
+        except KeyboardInterrupt:  # before there was anything to report of this kernel
+            found.append(KernelTiles(kernel, cost / total, None, INTERRUPTED))
+            break
+        found.append(KernelTiles(kernel, cost / total, result))
+        if result.interrupted:
+            break
     return found
 
 

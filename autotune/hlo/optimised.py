@@ -212,9 +212,9 @@ def _shapes(module: hlo_pb2.HloModuleProto) -> Iterable[xla_data_pb2.ShapeProto]
 
 def _has_compiled_layout(shape: xla_data_pb2.ShapeProto) -> bool:
     layout = shape.layout
-    return bool(layout.tiles or layout.memory_space or layout.split_configs) or any(
-        _has_compiled_layout(part) for part in shape.tuple_shapes
-    )
+    if layout.tiles or layout.memory_space or layout.split_configs:
+        return True
+    return bool(shape.tuple_shapes) and any(map(_has_compiled_layout, shape.tuple_shapes))
 
 
 def _plain_layout(shape: xla_data_pb2.ShapeProto) -> bool:

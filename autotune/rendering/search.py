@@ -175,7 +175,7 @@ def _tiles_head(result: SearchResult) -> Text:
         "\n",
         ("tiles", "bold"),
         f" ({count} of the {result.budget} evaluations): in the program each is the compiler's choice, the minimum of "
-        "its own estimate. To measure first on a TPU, as the cost model ranks them:",
+        f"its own estimate. To measure first on a TPU, as {result.cost_model} ranks them:",
     )
 
 
@@ -183,7 +183,7 @@ def _tiles(result: SearchResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("kernel")
     table.add_column("of cycles", justify="right")
-    table.add_column("tile (output; kernel)")
+    table.add_column("tile (output; kernel)", no_wrap=True)
     table.add_column("cycles (estimated)", justify="right")
     table.add_column("chosen by")
     for each in result.tiles:
@@ -196,8 +196,7 @@ def _tiles(result: SearchResult) -> Table:
             estimate = evaluation.outcome
             assert isinstance(estimate, Estimated)
             bounds = _bounds(tile["output_bounds"], tile["kernel_bounds"])
-            assert each.result is not None
-            table.add_row("", "", bounds, f"{estimate.cycles:,.0f}", each.result.cost_model)
+            table.add_row("", "", bounds, f"{estimate.cycles:,.0f}", "cost model")
         if each.result is not None and each.result.failures:
             failures = ", ".join(f"{count} {reason}" for reason, count in each.result.failures.items())
             table.add_row("", "", failures, "", "")

@@ -13,12 +13,19 @@ from autotune.errors import SpaceError
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutSpace
 from autotune.spaces.tile import DotKernel, GemmTileSpace, TileConfig
+from autotune.spaces.tpu_tile import TpuTileSpace
+from autotune.targets.tpu.tile_log import TileCandidate
 from tests import programs
+from tests.spaces.test_tpu_tile import CANDIDATES, kernel
 
 SPACES: dict[str, Callable[[], Space]] = {
     "layout of a program without choice": lambda: LayoutSpace(programs.lookup().proto),
     "layout of two dots": lambda: LayoutSpace(programs.two_dots().proto),
     "layout of two dots on a TPU": lambda: LayoutSpace(programs.two_dots().proto, places=2),
+    "tile of a TPU kernel": lambda: TpuTileSpace(
+        kernel(), [TileCandidate(3 * i + j, (i, j), (j,)) for i in range(1, 20) for j in range(1, 9)]
+    ),
+    "tile of a TPU kernel of one tile": lambda: TpuTileSpace(kernel(), CANDIDATES[:1]),
     "tile of a 256 x 256 x 256 product": lambda: GemmTileSpace(DotKernel(256, 256, 256, "f32")),
     "tile of an odd bfloat16 product": lambda: GemmTileSpace(DotKernel(100, 77, 300, "bf16")),
 }
