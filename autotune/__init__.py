@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from autotune.api import search
     from autotune.hlo.reader import read
     from autotune.result import SearchResult
+    from autotune.tuning_export import save_tuning_data
 
-__all__ = ["SearchResult", "read", "search"]
+__all__ = ["SearchResult", "read", "save_tuning_data", "search"]
 
 _HOMES = {
     "SearchResult": "autotune.result",
     "read": "autotune.hlo.reader",
+    "save_tuning_data": "autotune.tuning_export",
     "search": "autotune.api",
 }
 

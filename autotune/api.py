@@ -120,6 +120,8 @@ def search(
             on_progress=on_progress,
             on_stage=on_stage,
         )
+        if any(each.interrupted for each in tiles):
+            return replace(result, tiles=tuple(tiles), stopped="interrupted", budget=budget)
         better = better_tiles(tiles)
         tiled = None
         if better:

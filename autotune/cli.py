@@ -81,6 +81,15 @@ def search(
         float | None,
         typer.Option(help="Seconds that one config may take to compile.", show_default="10 times the default's"),
     ] = None,
+    tuning_data: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-tuning-data",
+            metavar="DIR",
+            help="Also write all evaluations as TpuGraphs data (.pb and .npz), and labels.json: measured or estimated.",
+            show_default=False,
+        ),
+    ] = None,
     module_name: ModuleName = None,
     as_json: Json = False,
 ) -> None:
@@ -88,11 +97,14 @@ def search(
     from autotune import api
     from autotune.rendering.search import SearchProgress, render_result
     from autotune.result import check_writable
+    from autotune.tuning_export import check_tuning_folder, save_tuning_data
 
     console = _console(stderr=True)
     folder = out if out is not None else file.with_suffix(".autotune")
     try:
         check_writable(folder)
+        if tuning_data is not None:
+            check_tuning_folder(tuning_data)
         with SearchProgress(console, budget) as progress:
             result = api.search(
                 file,
@@ -111,15 +123,18 @@ def search(
                 on_stage=progress.stage,
             )
         files = result.save(folder)
+        saved = save_tuning_data(result, tuning_data) if tuning_data is not None else []
     except KeyboardInterrupt:
         console.print("interrupted before anything was measured")
         raise typer.Exit(INTERRUPTED) from None
     except errors.AutotuneError as error:
         _fail(error, as_json)
     if as_json:
-        typer.echo(json.dumps(result.to_json() | {"files": [str(path) for path in files]}, indent=2))
+        typer.echo(json.dumps(result.to_json() | {"files": [str(path) for path in (*files, *saved)]}, indent=2))
     else:
         _console().print(render_result(result, files))
+        if saved:
+            _console().print(f"tuning data: {tuning_data}/ ({', '.join(path.name for path in saved)})", markup=False)
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 

@@ -34,6 +34,8 @@ INTERRUPTED: Final = "interrupted"
 """The reason of a kernel during whose preparation Ctrl-C was pressed."""
 
 _SHOWN: Final = 3
+_MOST_ATTEMPTS: Final = 3
+"""Kernels that are looked at for each that is searched: some have no tiles, most copies for example."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class KernelTiles:
 
     Attributes:
         kernel: as it is in the program with the best layouts; its `window` is the compiler's choice.
-        share: of the program's estimated cycles that it takes.
+        names: of all kernels that are equal to it and have the same tile; `kernel` is the first.
+        share: of the program's estimated cycles that these take together.
         result: of the search among its tiles; None if it was not searched.
         reason: why it was not searched, "" otherwise.
     """
 
     kernel: Kernel
+    names: tuple[str, ...]
     share: float
     result: SearchResult | None
     reason: str = ""
@@ -72,12 +76,18 @@ class KernelTiles:
         fewer = [e for e in self.accepted if e.cost is not None and e.cost < 1.0]
         return min(fewer, key=lambda e: e.cost or 1.0, default=None)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the search of this kernel."""
+        return self.reason == INTERRUPTED or (self.result is not None and self.result.interrupted)
+
     def to_json(self) -> dict[str, Any]:
         """The facts, for machines."""
         window = self.kernel.window
         return {
             "kernel": self.kernel.name,
             "opcode": self.kernel.opcode,
+            "kernels_like_it": list(self.names),
             "executions": self.kernel.executions,
             "share_of_cycles": round(self.share, 4),
             "chosen_by_compiler": {
@@ -136,17 +146,14 @@ def search_tiles(
         The dearest kernels first; also those that have no tiles, with the reason. Ctrl-C ends the search early, with
         what was found so far.
     """
-    costs = {id(kernel): _cycles(kernel) * kernel.executions for kernel in kernels}
-    total = max(1, sum(costs.values()))
-    merged: dict[str, tuple[Kernel, int]] = {}
-    for kernel in kernels:
-        first, cost = merged.get(kernel.fingerprint, (kernel, 0))
-        merged[kernel.fingerprint] = (first, cost + costs[id(kernel)])
-    dearest = sorted(merged.values(), key=lambda each: -each[1])[:MOST_KERNELS]
-    count = max(1, min(len(dearest), budget // FEWEST_TILES))
-    found = []
-    for number, (kernel, cost) in enumerate(dearest[:count]):
-        on_stage(f"tiles of kernel {kernel.name} ({cost / total:.0%} of the cycles)")
+    groups = _groups(kernels)
+    total = max(1, sum(_cycles(group) for group in groups))
+    count = max(1, min(len(groups), MOST_KERNELS, budget // FEWEST_TILES))
+    found: list[KernelTiles] = []
+    searched = 0
+    for group in groups[: _MOST_ATTEMPTS * count]:
+        kernel, names, share = group[0], tuple(each.name for each in group), _cycles(group) / total
+        on_stage(f"tiles of kernel {kernel.name} ({share:.0%} of the cycles)")
         try:
             prepared = target.prepare_kernel(kernel)
             space = target.space(prepared, "tile")
@@ -158,26 +165,40 @@ def search_tiles(
                 cost_model=model,
                 graph=program_graph(kernel.module) if model is not None else None,
                 database=database,
-                budget=budget // count + (number < budget % count),
+                budget=budget // count + (searched < budget % count),
                 seed=seed,
                 reuse=reuse,
                 on_progress=on_progress,
             )
             result = tuner.run()
         except AutotuneError as error:
-            found.append(KernelTiles(kernel, cost / total, None, str(error)))
+            found.append(KernelTiles(kernel, names, share, None, str(error)))
             continue
         except KeyboardInterrupt:  # before there was anything to report of this kernel
-            found.append(KernelTiles(kernel, cost / total, None, INTERRUPTED))
+            found.append(KernelTiles(kernel, names, share, None, INTERRUPTED))
             break
-        found.append(KernelTiles(kernel, cost / total, result))
-        if result.interrupted:
+        found.append(KernelTiles(kernel, names, share, result))
+        searched += 1
+        if result.interrupted or searched == count:
             break
     return found
 
 
-def _cycles(kernel: Kernel) -> int:
-    return kernel.window.estimated_cycles or 0 if kernel.window is not None else 0
+def _groups(kernels: Sequence[Kernel]) -> list[list[Kernel]]:
+    """Kernels that are equal and for which the compiler chose the same tile, dearest group first."""
+    groups: dict[object, list[Kernel]] = {}
+    for kernel in kernels:
+        window = kernel.window
+        tile = None if window is None else (window.output_bounds, window.kernel_bounds)
+        groups.setdefault((kernel.fingerprint, tile), []).append(kernel)
+    return sorted(groups.values(), key=lambda group: -_cycles(group))
+
+
+def _cycles(group: Sequence[Kernel]) -> int:
+    """Of all executions of all kernels of a group."""
+    return sum(
+        (kernel.window.estimated_cycles or 0) * kernel.executions for kernel in group if kernel.window is not None
+    )
 
 
 def better_tiles(found: Sequence[KernelTiles]) -> dict[str, ForcedTile]:
@@ -185,11 +206,11 @@ def better_tiles(found: Sequence[KernelTiles]) -> dict[str, ForcedTile]:
 
     In a program some operands lie in the scratchpad, and the compiler has chosen for that, so there are such tiles.
     """
-    tiles = {}
+    tiles: dict[str, ForcedTile] = {}
     for each in found:
         evaluation = each.better
         if evaluation is not None and isinstance(evaluation.outcome, Estimated):
             tile = evaluation.config.to_json()["tile"]
             bounds = (tuple(tile["output_bounds"]), tuple(tile["kernel_bounds"]))
-            tiles[each.kernel.name] = ForcedTile(*bounds, int(evaluation.outcome.cycles))
+            tiles |= dict.fromkeys(each.names, ForcedTile(*bounds, int(evaluation.outcome.cycles)))
     return tiles

@@ -60,6 +60,8 @@ def main() -> None:
     arguments.add_argument("--kernels", type=int, default=30, help="kernels in all (default: 30)")
     arguments.add_argument("--data", type=Path, default=SHARED / "data", help="the folder of hlo/ and tpugraphs/")
     options = arguments.parse_args()
+    if options.per_kernel < 1 or options.kernels < 1:
+        arguments.error("--per-kernel, --kernels: expected numbers of 1 or more")
     programs = [REPOSITORY / "examples" / "transformer_block.hlo", *(options.data / "hlo" / name for name in PROGRAMS)]
     published = options.data / "tpugraphs" / "modules" / PUBLISHED
     if missing := [str(path) for path in (*programs, published) if not path.is_file()]:
@@ -72,8 +74,8 @@ def main() -> None:
                 version = compiler.compiler_version
                 target = TpuKernelTarget(compiler, TpuTarget(generation, compiler=compiler).description)
                 for path in programs:
-                    kernels = in_order(compiled_kernels(compiler, path))
-                    counts = try_kernels(target, kernels, most=next(shares), tiles=options.per_kernel)
+                    kernels = compiled_kernels(compiler, path)
+                    counts = try_kernels(target, in_order(kernels), most=next(shares), tiles=options.per_kernel)
                     rows.append(row(path.stem, generation, counts))
                 if generation == PUBLISHED_GENERATION:
                     kernels = split_kernels(read(published, keep_optimised=True).proto)

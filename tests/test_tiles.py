@@ -236,8 +236,9 @@ def test_tiles_that_did_not_hold_are_not_recommended(database: Database) -> None
 def test_tiles_with_fewer_cycles_than_the_compiler_s_choice(database: Database) -> None:
     # In the program the compiler has chosen (64,); alone, b takes 90 cycles with (2,) and 80 with (4,).
     cheaper = [*TILES[:4], TileCandidate(80, (4,)), TileCandidate(90, (2,))]
+    equal = [*TILES[:1], TileCandidate(100, (4,)), TileCandidate(150, (2,))]
     kernels = [kernel("a", 500), kernel("b", 300, size=16)]
-    found = search(ListedTarget({"b": cheaper}), kernels, database, budget=20)
+    found = search(ListedTarget({"a": equal, "b": cheaper}), kernels, database, budget=20)
     first, second = found
     assert first.better is None
     assert second.better is not None

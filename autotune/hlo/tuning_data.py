@@ -1,4 +1,4 @@
-"""The runs of TpuGraphs tuning data, as batches of configs with their runtimes.
+"""The runs of TpuGraphs tuning data, as batches of configs with their runtimes; and configs as such runs have them.
 
 Runs that failed are left out, as in the published data set (`process_data/xla/tuning_data_iterator.cc` of tpu_graphs).
 """
@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 
 from autotune.errors import ProgramReadError
 from autotune.hlo.graph import program_graph
+from autotune.hlo.modules import instructions
 from autotune.hlo.program import Program
 from cost_model import GraphError, LayoutConfigs, TileConfigs, features
 from cost_model.npz import TuningArrays
-from protos import tuning_pb2
+from protos import hlo_pb2, tuning_pb2
 
 _LAYOUT, _TILE = "module_config", "op_config"
 """The two kinds of runs, as the fields of `ConfigProfile`."""
 
 # A run that took no time was not run; of tile runs, one of 1 ns neither (tuning_data_iterator.cc).
 _SHORTEST_NANOSECONDS = {_LAYOUT: 1, _TILE: 2}
+
+SHORTEST_NANOSECONDS = max(_SHORTEST_NANOSECONDS.values())
+"""What a run of either kind must have taken to count as one."""
 
 
 class LayoutRuns(NamedTuple):
@@ -158,6 +162,71 @@ def tile_configs_from_tuning(data: tuning_pb2.ModuleTuningData) -> TileRuns:
         _put_bounds(values[index], features.INPUT_BOUNDS, tile.input_bounds)
     normalizers = np.full(len(runs), defaults[0], dtype=np.int64)
     return TileRuns(TileConfigs(values), _nanoseconds(runs), normalizers)
+
+
+def configurable_nodes(module: hlo_pb2.HloModuleProto) -> dict[int, int]:
+    """The nodes that have layouts to choose, in file order, and how many of their tensors have: an output, and inputs.
+
+    Published runs list an input for each operand, and no more than two.
+    """
+    inputs = len(features.LAYOUT_TENSORS) - 1
+    return {
+        node: 1 + min(inputs, len(instruction.operand_ids))
+        for node, instruction in enumerate(instructions(module))
+        if instruction.opcode in features.CONFIGURABLE_OPCODES
+    }
+
+
+def layouts_to_tuning(configs: LayoutConfigs, tensors: Iterable[int]) -> list[tuning_pb2.HloModuleConfig]:
+    """Layout configs as runs have them: the inverse of `layout_configs_from_tuning`.
+
+    Args:
+        configs: c configs of nc configurable nodes.
+        tensors: how many tensors each of these nodes has (see `configurable_nodes`); what a config has beyond them
+            is padding.
+
+    Returns:
+        One message per config. A tensor that the compiler decides on has no dimensions.
+    """
+    counts = list(tensors)
+    messages = []
+    for nodes in configs.node_config_feat:
+        message = tuning_pb2.HloModuleConfig()
+        message.layout_config.SetInParent()
+        for row, count in zip(nodes, counts, strict=True):
+            node = message.layout_config.nodes.add()
+            for columns in features.LAYOUT_TENSORS[:count]:
+                order = row[columns.entries]
+                node.tensors.add(dims=order[order != features.UNDECIDED].astype(int).tolist())
+        messages.append(message)
+    return messages
+
+
+def tiles_to_tuning(configs: TileConfigs) -> list[tuning_pb2.HloOpConfig | None]:
+    """Tile configs as runs have them: the inverse of `tile_configs_from_tuning`.
+
+    Args:
+        configs: c configs.
+
+    Returns:
+        One message per config; None for one without a tile (a library), and for one that has more bounds than there
+        are columns for, so that they are not known.
+    """
+    return [_tile_to_tuning(row) for row in configs.config_feat]
+
+
+def _tile_to_tuning(row: NDArray[np.float32]) -> tuning_pb2.HloOpConfig | None:
+    message, again = tuning_pb2.HloOpConfig(), np.zeros_like(row)
+    tile = message.tile_size_config
+    for columns, bounds in (
+        (features.KERNEL_BOUNDS, tile.kernel_bounds),
+        (features.OUTPUT_BOUNDS, tile.output_bounds),
+        (features.INPUT_BOUNDS, tile.input_bounds),
+    ):
+        entries = row[columns.entries]
+        bounds.extend(entries[entries > 0].astype(int).tolist())  # no dimension has a bound of 0
+        _put_bounds(again, columns, bounds)
+    return message if row.any() and np.array_equal(again, row) else None
 
 
 def _usable(data: tuning_pb2.ModuleTuningData, kind: str) -> list[tuning_pb2.ConfigProfile]:

@@ -56,6 +56,15 @@ def test_the_verifier_is_told_apart_from_the_loader(worker: Worker) -> None:
         assert caught.value.error_type == error
 
 
+def test_what_stablehlo_cannot_say_is_no_error(worker: Worker) -> None:
+    call = 'custom-call(p), custom_call_target="f"'
+    text = f"HloModule m\nENTRY e {{\n  p = opaque[] parameter(0)\n  ROOT c = f32[] {call}\n}}\n"
+    module = worker.call("parse_hlo_text", text, time_limit=60.0)
+    with pytest.raises(WorkerFailure, match="OPAQUE"):
+        worker.call("module_to_stablehlo", module, time_limit=60.0)
+    worker.call("validate_module", module, time_limit=60.0)
+
+
 def test_cost_analysis(worker: Worker) -> None:
     module = worker.call("parse_hlo_text", hlo_texts.matrix_product(3, 5, 7), time_limit=60.0)
     costs = worker.call("cost_analysis", module, time_limit=60.0)

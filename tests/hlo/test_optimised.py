@@ -10,6 +10,7 @@ from autotune.hlo.optimised import is_optimised
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read_bytes
 from autotune.targets.isolation import run_in_child
+from protos import hlo_pb2, xla_data_pb2
 from tests import programs
 
 # As a TPU compiler leaves it: tiles, two memories, fusions in fusions, bitcasts that matter, a schedule.
@@ -65,6 +66,27 @@ def undone() -> Program:
 def test_only_optimised_programs_are_changed() -> None:
     assert not is_optimised(programs.two_dots().proto)
     assert is_optimised(read_bytes(OPTIMISED.encode(), "x", keep_optimised=True).proto)
+
+
+@pytest.mark.parametrize(
+    ("layout", "optimised"),
+    [
+        (xla_data_pb2.LayoutProto(minor_to_major=[0, 1]), False),
+        (xla_data_pb2.LayoutProto(tiles=[xla_data_pb2.TileProto(dimensions=[8, 128])]), True),
+        (xla_data_pb2.LayoutProto(memory_space=1), True),
+        (xla_data_pb2.LayoutProto(split_configs=[xla_data_pb2.SplitConfigProto(dimension=0)]), True),
+    ],
+    ids=["plain", "tiles", "memory space", "split"],
+)
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_one_layout_is_enough(layout: xla_data_pb2.LayoutProto, optimised: bool, depth: int) -> None:
+    shape = xla_data_pb2.ShapeProto(element_type=xla_data_pb2.F32, dimensions=[16, 256], layout=layout)
+    for _ in range(depth):  # the last part of a tuple
+        plain = xla_data_pb2.ShapeProto(element_type=xla_data_pb2.S32)
+        shape = xla_data_pb2.ShapeProto(element_type=xla_data_pb2.TUPLE, tuple_shapes=[plain, shape])
+    module = hlo_pb2.HloModuleProto()
+    module.computations.add().instructions.add(opcode="parameter", shape=shape)
+    assert is_optimised(module) is optimised
 
 
 def test_what_is_left(undone: Program) -> None:

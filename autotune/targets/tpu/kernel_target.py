@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
 from autotune.errors import SpaceError
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, Outcome
 from autotune.hlo.kernels import Kernel
 from autotune.hlo.modules import entry_computation
 from autotune.hlo.program import Program
-from autotune.hlo.window_config import force_tile, read_window_config
+from autotune.hlo.window_config import NO_ESTIMATE, force_tile, read_window_config
 from autotune.spaces.base import Config, Space
 from autotune.spaces.tpu_tile import TpuTileConfig, TpuTileSpace
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
@@ -21,6 +21,9 @@ from autotune.targets.tpu.candidates import candidates_of
 from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
 from autotune.targets.tpu.options import compile_options
 from protos import hlo_pb2, xla_pb2
+
+_TIME_LIMIT: Final = 120.0
+"""Seconds for one kernel; the slowest of 246 took a few."""
 
 
 class TpuKernelTarget:
@@ -56,8 +59,7 @@ class TpuKernelTarget:
             SpaceError: it lists none, or cannot compile the kernel alone.
             ToolchainError: the list is in a form that is not known.
         """
-        module = kernel.module.SerializeToString(deterministic=True)
-        program = Program(kernel.name, module, f"kernel {kernel.name}")
+        program = Program(kernel.name, _as_in_program(kernel), f"kernel {kernel.name}")
         try:
             space = TpuTileSpace(kernel, candidates_of(self._compiler, kernel.module))
         except WorkerFailure as failure:
@@ -84,7 +86,7 @@ class TpuKernelTarget:
             options = compile_options(hlo_pb2.HloModuleProto.FromString(module), backend_only=True)
             requests.append(CompileRequest(module, options))
         started = time.perf_counter()
-        results = self._compiler.compile_many(requests)
+        results = self._compiler.compile_many(requests, time_limit=_TIME_LIMIT)
         seconds = (time.perf_counter() - started) / max(1, len(configs))
         return [
             Evaluation(config, _outcome(space, config, result), seconds, purpose)
@@ -96,9 +98,9 @@ class TpuKernelTarget:
         space = self._spaces[prepared.program.fingerprint]
         candidate = space.candidate(config)
         if not isinstance(config, TpuTileConfig) or not config.output_bounds or candidate is None:
-            return TunedProgram(prepared.program.module)
+            return TunedProgram(space.kernel.module.SerializeToString(deterministic=True))
         forced = force_tile(
-            prepared.program.proto, space.kernel.name, config.output_bounds, config.kernel_bounds, candidate.cycles
+            space.kernel.module, space.kernel.name, config.output_bounds, config.kernel_bounds, candidate.cycles
         )
         return TunedProgram(forced.SerializeToString(deterministic=True))
 
@@ -117,6 +119,19 @@ def default_cycles(space: TpuTileSpace) -> int | None:
     if candidate is not None:
         return candidate.cycles
     return space.kernel.window.estimated_cycles if space.kernel.window is not None else None
+
+
+def _as_in_program(kernel: Kernel) -> bytes:
+    """The kernel with the tile that it has in the program. It is never compiled, but says what costs are relative to.
+
+    Equal kernels may have different tiles, since their operands lie in different memories. In the database they must
+    not be one.
+    """
+    module, window = kernel.module, kernel.window
+    if window is not None:
+        cycles = NO_ESTIMATE if window.estimated_cycles is None else window.estimated_cycles
+        module = force_tile(module, kernel.name, window.output_bounds, window.kernel_bounds, cycles)
+    return module.SerializeToString(deterministic=True)
 
 
 def _outcome(space: TpuTileSpace, config: Config, result: bytes | WorkerFailure) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -48,7 +48,9 @@ class ObstinateCompiler:
     def verbose_compile(self, module: bytes, options: bytes, *, time_limit: float | None) -> tuple[bytes, str]:
         return _compiled(module), LOOP + END
 
-    def compile_many(self, requests: Sequence[CompileRequest]) -> list[bytes | WorkerFailure]:
+    def compile_many(
+        self, requests: Sequence[CompileRequest], *, time_limit: float | None = None
+    ) -> list[bytes | WorkerFailure]:
         self.asked += requests
         return [self.answer(request.module) for request in requests]
 
@@ -135,6 +137,22 @@ def test_a_tile_that_is_not_listed_never_reaches_the_compiler() -> None:
     assert compiler.asked == []
 
 
+def test_equal_kernels_with_different_tiles_are_different_programs() -> None:
+    # Costs are relative to the tile that the kernel has in its program, so those of one do not hold for the other.
+    target = TpuKernelTarget(cast(TpuCompiler, ObstinateCompiler()), TABLE)
+    windows = [None, *(WindowConfig((), bounds, estimated_cycles=400) for bounds in ((4,), (2,)))]
+    prepared = [target.prepare_kernel(_loop(window)) for window in windows]
+    assert len({each.program.fingerprint for each in prepared}) == 3
+    assert [target.space(each, "tile").contains(_tile((4,))) for each in prepared] == [False, False, True]
+    assert [target.evaluate(each, [TpuTileConfig()])[0].outcome for each in prepared] == [
+        Estimated(365.0, 365.0),
+        Estimated(365.0, 365.0),
+        Estimated(598.0, 598.0),
+    ]
+    again = target.prepare_kernel(_loop(windows[1]))
+    assert again.program.fingerprint == prepared[1].program.fingerprint
+
+
 def test_kernels_alone() -> None:
     target = TpuKernelTarget(cast(TpuCompiler, ObstinateCompiler()), TABLE)
     with pytest.raises(SpaceError, match="prepared with prepare_kernel"):
@@ -153,24 +171,23 @@ class Prepared:
 
 
 @pytest.fixture(scope="module")
-def real(compiler: TpuCompiler) -> Iterator[Prepared]:
+def real(compiler: TpuCompiler) -> Prepared:
     whole = TpuTarget("v5e", compiler=compiler)
     prepared = whole.prepare(read_bytes(programs.CONVOLUTION.encode(), "convolution"))
     target, kernels = whole.kernels(prepared, LayoutConfig())
-    products = sorted(kernels, key=lambda kernel: -(_cycles(kernel) or 0))[:3]
+    products = [kernel for kernel in kernels if "convolution" in _opcodes(kernel)]  # what the compiler makes of dots
     found = []
     for kernel in products:
         alone = target.prepare_kernel(kernel)
         found.append((kernel, alone, cast(TpuTileSpace, target.space(alone, "tile"))))
-    yield Prepared(target, found)
+    return Prepared(target, found)
 
 
-def test_the_dearest_kernels_are_the_products(real: Prepared) -> None:
+def test_every_product_has_tiles(real: Prepared) -> None:
+    assert len(real.kernels) == 3
     for kernel, prepared, space in real.kernels:
-        opcodes = {each.opcode for computation in kernel.module.computations for each in computation.instructions}
-        assert "convolution" in opcodes, "the TPU compiler turns dots into convolutions"
         assert prepared.program.name == kernel.name
-        assert space.size > 1
+        assert space.size >= 10
         assert all(config.kernel_bounds for config in space.enumerate() if config != space.default)
 
 
@@ -225,5 +242,5 @@ def test_a_kernel_that_cannot_be_compiled_alone(compiler: TpuCompiler) -> None:
         target.prepare_kernel(Kernel("fusion.205", "fusion", impossible, None, 1))
 
 
-def _cycles(kernel: Kernel) -> int | None:
-    return kernel.window.estimated_cycles if kernel.window is not None else None
+def _opcodes(kernel: Kernel) -> set[str]:
+    return {each.opcode for computation in kernel.module.computations for each in computation.instructions}
