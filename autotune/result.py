@@ -138,6 +138,23 @@ class SearchResult:
                 counts[evaluation.outcome.reason.value] = counts.get(evaluation.outcome.reason.value, 0) + 1
         return counts
 
+    @cached_property
+    def layout_requests(self) -> dict[str, dict[str, int]]:
+        """What became of the layouts that configs asked for, where the compiler tells.
+
+        Returns:
+            How many were "kept", "refused", "free" and "unknown" (see `autotune.targets.tpu.layout_decisions`), in all
+            configs together, by opcode and tensor ("dot first_input").
+        """
+        counts: dict[str, dict[str, int]] = {}
+        for evaluation in self.evaluations:
+            for name, count in evaluation.details.items():
+                match name.split("_", 3):
+                    case ["layouts", fate, opcode, tensor] if isinstance(count, float):
+                        fates = counts.setdefault(f"{opcode} {tensor}", {})
+                        fates[fate] = fates.get(fate, 0) + int(count)
+        return counts
+
     @property
     def ties(self) -> list[str]:
         """References that the best config cannot be told apart from, by label."""
@@ -202,6 +219,7 @@ class SearchResult:
             "comparison": [evaluation_json(e) for e in self.comparison.evaluations] if self.comparison else None,
             "evaluations": self.counts,
             "failures": self.failures,
+            "layout_requests": self.layout_requests,
             "tiles": [each.to_json() for each in self.tiles],
             "whole_program_with_tiles": self._tiled_json(),
         }
@@ -257,17 +275,22 @@ class SearchResult:
         return [folder / name for name in contents]
 
 
-def check_writable(folder: Path) -> None:
-    """Find out before a long search whether its result can be saved.
+def check_writable(folder: Path, *, kind: str = "result folder", option: str = "--out") -> None:
+    """Find out before a long search whether its files can be saved.
+
+    Args:
+        folder: where they will go.
+        kind: what to call it in the message.
+        option: of the command line that names it.
 
     Raises:
         AutotuneError: the folder (or the nearest one above it that exists) cannot be written, or is a file.
     """
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        raise AutotuneError(f"result folder {folder}: {nearest} is a file; choose another place with --out")
+        raise AutotuneError(f"{kind} {folder}: {nearest} is a file; choose another place with {option}")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise AutotuneError(f"result folder {folder}: {nearest} cannot be written; choose another place with --out")
+        raise AutotuneError(f"{kind} {folder}: {nearest} cannot be written; choose another place with {option}")
 
 
 def evaluation_json(evaluation: Evaluation) -> JsonObject:

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from autotune.errors import AutotuneError, ProgramReadError
 from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measured
@@ -38,15 +38,13 @@ from autotune.hlo.tuning_data import (
     tiles_to_tuning,
     tuning_arrays,
 )
+from autotune.result import SearchResult, check_writable
 from autotune.spaces.base import Config, JsonObject, Space, config_id
 from cost_model import LayoutConfigs
 from cost_model.files import replace_file
 from cost_model.npz import TuningArrays, write_npz
 from cost_model.version import tool_version
 from protos import tuning_pb2
-
-if TYPE_CHECKING:
-    from autotune.result import SearchResult
 
 LABELS_FILE: Final = "labels.json"
 
@@ -118,15 +116,7 @@ def check_tuning_folder(folder: Path) -> None:
         AutotuneError: the folder (or the nearest one above it that exists) cannot be written, or is a file, or holds a
             `labels.json` that is not ours.
     """
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    problem = None
-    if not nearest.is_dir():
-        problem = "is a file"
-    elif not os.access(nearest, os.W_OK | os.X_OK):
-        problem = "cannot be written"
-    if problem:
-        message = f"tuning data folder {folder}: {nearest} {problem}; choose another place with --save-tuning-data"
-        raise AutotuneError(message)
+    check_writable(folder, kind="tuning data folder", option="--save-tuning-data")
     _read_labels(folder)
 
 

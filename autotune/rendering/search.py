@@ -80,6 +80,8 @@ class SearchProgress:
 def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
     """The table, the verdict, and where the files are."""
     parts: list[RenderableType] = [_head(result), _table(result), _verdict(result)]
+    if result.layout_requests:
+        parts.append(_requests(result))
     if result.tiles:
         parts += [_tiles_head(result), _tiles(result), _tiled(result)]
     if result.space.size == 1:
@@ -239,6 +241,17 @@ def _verdict(result: SearchResult) -> Text:
             style="not bold default",
         )
     return text
+
+
+def _requests(result: SearchResult) -> Text:
+    """What became of the layouts that were asked for."""
+    totals: dict[str, int] = {}
+    for fates in result.layout_requests.values():
+        for fate, count in fates.items():
+            totals[fate] = totals.get(fate, 0) + count
+    asked = max(1, sum(totals.values()))
+    shares = ", ".join(f"{count / asked:.0%} {fate}" for fate, count in sorted(totals.items()))
+    return Text(f"{asked:,} layouts asked for: {shares} (by opcode and tensor in best.json)")
 
 
 def _seconds(seconds: float) -> str:

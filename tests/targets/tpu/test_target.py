@@ -91,6 +91,9 @@ def test_a_search_goes_on_after_every_kind_of_fault(tmp_path: Path, monkeypatch:
     assert result.counts == {"measured": 0, "estimated": 6, "failed": 3}
     assert result.failures == {"compile timed out": 1, "compiler crashed": 1, "killed from outside": 1}
     assert "estimated (compiler cycles, tpu v5e)" in result.verdict
+    asked = [e.config for e in result.evaluations if e.kind == "estimated"]
+    fates = [count for each in result.layout_requests.values() for count in each.values()]
+    assert sum(fates) == sum(len(config.orders) for config in asked if isinstance(config, LayoutConfig)) > 0
     assert len(committed(database)) == 9, "every evaluation, failed ones included, is in the database"
     with TpuTarget("v5e") as target:
         again = api.search(programs.two_dots(), target=target, database=database, budget=8)
