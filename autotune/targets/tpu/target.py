@@ -115,10 +115,7 @@ class TpuTarget:
         self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
     ) -> list[Evaluation]:
         """Compile configs, several at once, and add up the compiler's cycles."""
-        requests = []
-        for config in configs:
-            tuned = self.realise(prepared, config)
-            requests.append(CompileRequest(tuned.module, _options(hlo_pb2.HloModuleProto.FromString(tuned.module))))
+        requests = [self._request(prepared, config) for config in configs]
         limit = self._time_limit or max(60.0, 10.0 * float(prepared.details["compile_seconds"]))
         started = time.perf_counter()
         default = self._defaults[prepared.program.fingerprint]
@@ -146,9 +143,9 @@ class TpuTarget:
         Raises:
             WorkerError: the program did not compile this time.
         """
-        tuned = self.realise(prepared, config)
+        request = self._request(prepared, config)
         try:
-            code = self._compiler.compile(tuned.module, _options(hlo_pb2.HloModuleProto.FromString(tuned.module)))
+            code = self._compiler.compile(request.module, request.options)
         except WorkerFailure as failure:
             raise WorkerError(f"program {prepared.program.name!r} with the best layouts: {failure}") from None
         optimised = xla_pb2.HloModuleProtoWithConfig.FromString(code).hlo_module
@@ -169,13 +166,13 @@ class TpuTarget:
         Raises:
             WorkerError: the program did not compile.
         """
-        tuned = self.realise(prepared, config)
+        request = self._request(prepared, config)
         try:
-            stages = self._compiler.stages(tuned.module, _options(hlo_pb2.HloModuleProto.FromString(tuned.module)))
+            stages = self._compiler.stages(request.module, request.options)
             before = hlo_pb2.HloModuleProto.FromString(stages.before_memory_space_assignment)
             tiled = apply_tiles(before, tiles)
             module = tiled.SerializeToString(deterministic=True)
-            code = self._compiler.compile(module, _options(tiled, backend_only=True))
+            code = self._compiler.compile(module, _options(tiled, partitioned=True, backend_only=True))
         except WorkerFailure as failure:
             raise WorkerError(f"program {prepared.program.name!r} with tiles: {failure}") from None
         compiled = xla_pb2.HloModuleProtoWithConfig.FromString(code)
@@ -187,6 +184,12 @@ class TpuTarget:
             and (window.output_bounds, window.kernel_bounds) == (tile.output_bounds, tile.kernel_bounds)
         ]
         return TiledProgram(module, tuple(tiles), tuple(held), float(estimate(compiled).cycles))
+
+    def _request(self, prepared: PreparedProgram, config: Config) -> CompileRequest:
+        module = self.realise(prepared, config).module
+        # The module just before layout assignment is what one partition computes; the program as given is all of them.
+        divided = module != prepared.program.module
+        return CompileRequest(module, _options(hlo_pb2.HloModuleProto.FromString(module), partitioned=divided))
 
     def close(self) -> None:
         """End the compilers."""
@@ -230,14 +233,14 @@ def _devices(module: hlo_pb2.HloModuleProto) -> int:
     return max(1, assignment.replica_count) * max(1, assignment.computation_count)
 
 
-def _options(module: hlo_pb2.HloModuleProto, *, backend_only: bool = False) -> bytes:
+def _options(module: hlo_pb2.HloModuleProto, *, partitioned: bool = False, backend_only: bool = False) -> bytes:
     assignment = module.device_assignment
     return compile_options(
         module,
         replicas=max(1, assignment.replica_count),
         partitions=max(1, assignment.computation_count),
         backend_only=backend_only,
-        partitioned=backend_only,
+        partitioned=partitioned,
     )
 
 

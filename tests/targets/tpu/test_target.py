@@ -10,7 +10,9 @@ from autotune import api
 from autotune.errors import AutotuneError, SpaceError, UnsupportedProgramError
 from autotune.evaluation import Estimated
 from autotune.hlo.reader import read_bytes
-from autotune.spaces.layout import LayoutConfig
+from autotune.hlo.window_config import ForcedTile
+from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.spaces.tpu_tile import TpuTileSpace
 from autotune.targets import open_target
 from autotune.targets.tpu.target import TpuTarget
 from tests import programs
@@ -45,6 +47,50 @@ def test_layouts_change_the_estimate_and_nothing_is_left_to_chance(target: TpuTa
     assert [e.outcome for e in once] == [e.outcome for e in again]
     assert any(e.cost != 1.0 for e in once)
     assert all(e.kind in ("estimated", "failed") for e in once)
+
+
+SHARDED = """HloModule sharded, num_partitions=4
+ENTRY main {
+  a = f32[512,1024] parameter(0), sharding={devices=[4,1]0,1,2,3}
+  b = f32[1024,512] parameter(1), sharding={replicated}
+  d = f32[512,512] dot(a, b), lhs_contracting_dims={1}, rhs_contracting_dims={0}, sharding={devices=[4,1]0,1,2,3}
+  ROOT t = f32[512,512] tanh(d), sharding={devices=[4,1]0,1,2,3}
+}
+"""
+
+
+def test_a_program_over_several_chips() -> None:
+    with TpuTarget("v5e:2x2") as target:
+        prepared = target.prepare(read_bytes(SHARDED.encode(), "sharded"))
+        space = target.space(prepared, "layout")
+        assert isinstance(space, LayoutSpace)
+        (output,) = (tensor for tensor in space.tensors if tensor.tensor == 0)
+        assert output.dimensions == (128, 512), "what one chip computes"
+        default, same = target.evaluate(prepared, [space.default, LayoutConfig(((output.node, 0, (1, 0)),))])
+        assert isinstance(default.outcome, Estimated)
+        assert default.outcome.cycles == prepared.details["default_cycles"]
+        assert same.cost == 1.0, "asking for what the compiler does anyway; it is not divided again"
+
+
+def test_tiles_within_the_whole_program(target: TpuTarget) -> None:
+    prepared = target.prepare(programs.product(512, 512, 512))
+    default = target.space(prepared, "layout").default
+    kernel_target, kernels = target.kernels(prepared, default)
+    (kernel,) = (each for each in kernels if each.window is not None and each.window.kernel_bounds)
+    alone = kernel_target.prepare_kernel(kernel)
+    space = kernel_target.space(alone, "tile")
+    assert isinstance(space, TpuTileSpace)
+    other = list(space.enumerate())[1]
+    candidate = space.candidate(other)
+    assert candidate is not None
+    tile = ForcedTile(other.output_bounds, other.kernel_bounds, candidate.cycles)
+    tiled = target.apply_tiles(prepared, default, {kernel.name: tile})
+    assert tiled.held == tiled.asked == (kernel.name,)
+    own = kernel.window.estimated_cycles if kernel.window is not None else None
+    assert own is not None
+    assert tiled.cycles == float(str(prepared.details["default_cycles"])) - own + candidate.cycles
+    untouched = target.apply_tiles(prepared, default, {})
+    assert untouched.cycles == prepared.details["default_cycles"]
 
 
 def test_what_cannot_be_done_is_said(target: TpuTarget) -> None:
