@@ -53,6 +53,29 @@ def test_search_leaves_a_result_that_can_be_used(model: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_a_search_for_a_tpu_says_that_it_estimates(tmp_path: Path) -> None:
+    pytest.importorskip("libtpu", reason="needs the TPU compiler (pip install 'xla-autotune[tpu]')")
+    model = tmp_path / "model.hlo"
+    model.write_text(hlo_texts.matrix_product(1024, 512, 256, bias_and_tanh=True))
+    options = ["--target", "tpu:v5e", "--budget", 9, "--database", tmp_path / "db.sqlite"]
+    done = autotune("search", model, *options)
+    assert done.returncode == 0, done.stderr
+    assert "estimated (compiler cycles, tpu v5e)" in done.stdout
+    assert " ms" not in done.stdout
+    assert "measured" not in done.stdout
+    assert "To measure first on a TPU" in done.stdout
+    best = json.loads((tmp_path / "model.autotune" / "best.json").read_text())
+    assert best["target"]["label"] == "estimated"
+    (tiles,) = [each for each in best["tiles"] if each["measure_first"]]
+    assert tiles["ranked_by"] == "analytical:tpu-v5e"
+    assert all(tile["estimated_cycles"] > 0 for tile in tiles["measure_first"])
+    lines = (tmp_path / "model.autotune" / "evaluations.jsonl").read_text().splitlines()
+    assert all("seconds" not in json.loads(line) for line in lines)
+    again = json.loads(autotune("search", model, *options, "--json").stdout)
+    assert again["search"]["reused"] == again["evaluations"]["estimated"] - 1
+
+
+@pytest.mark.slow
 def test_ctrl_c_saves_the_best_so_far(model: Path, tmp_path: Path) -> None:
     command = ["search", str(model), "--budget", "500", "--database", str(tmp_path / "db.sqlite"), "--json"]
     with subprocess.Popen(

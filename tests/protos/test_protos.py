@@ -57,7 +57,7 @@ def _run(script: str) -> str:
 def test_generating_again_changes_nothing(tmp_path: Path) -> None:
     written = generate.generate(tmp_path)
     assert [path.name for path in written] == [
-        f"{name}_pb2.{suffix}" for name in ("hlo", "tuning", "xla", "xla_data") for suffix in ("py", "pyi")
+        f"{name}_pb2.{suffix}" for name in ("hlo", "tuning", "xla_data", "xla") for suffix in ("py", "pyi")
     ]
     for path in written:
         committed = ROOT / "protos" / path.name
