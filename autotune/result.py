@@ -251,7 +251,7 @@ class SearchResult:
         best = self.to_json() | {
             "compile_options": {"options": dict(tuned.options), "extra_options": dict(tuned.extra_options)},
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "how_to_use": _how_to_use(tuned),
+            "how_to_use": _how_to_use(tuned, self.tiled),
         }
         lines = "".join(
             json.dumps(evaluation_json(e) | {"score": self.scores.get(config_id(e.config))}) + "\n"
@@ -327,11 +327,16 @@ def evaluation_json(evaluation: Evaluation) -> JsonObject:
     return facts
 
 
-def _how_to_use(tuned: TunedProgram) -> str:
+def _how_to_use(tuned: TunedProgram, tiled: TiledProgram | None) -> str:
     flags: Iterable[str] = [f"{name}={value}" for name, value in tuned.options.items()]
     text = "tuned.hlo (text) and tuned.pb (HloModuleProto) hold the same program, before XLA's optimisation."
     if tuned.options or tuned.extra_options:
         extra = ",".join(f"{name}={value}" for name, value in tuned.extra_options.items())
         text += f" Compile with the options {', '.join(flags)}"
         text += f" and xla_backend_extra_options={extra}." if extra else "."
+    if tiled is not None:
+        text += (
+            " tuned_with_tiles.pb holds it with tiles as well, optimised up to memory space assignment: compile it with "
+            "run_backend_only (executable_build_options of CompileOptionsProto)."
+        )
     return text
