@@ -336,7 +336,7 @@ def _how_to_use(tuned: TunedProgram, tiled: TiledProgram | None) -> str:
         text += f" and xla_backend_extra_options={extra}." if extra else "."
     if tiled is not None:
         text += (
-            " tuned_with_tiles.pb holds it with tiles as well, optimised up to memory space assignment: compile it with "
-            "run_backend_only (executable_build_options of CompileOptionsProto)."
+            " tuned_with_tiles.pb holds it with tiles as well, optimised up to memory space assignment: compile it "
+            "with run_backend_only (executable_build_options of CompileOptionsProto)."
         )
     return text
