@@ -84,6 +84,7 @@ def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
         parts.append(_requests(result))
     if result.tiles:
         parts += [_tiles_head(result), _tiles(result), _tiled(result)]
+        parts += [Text(f"note: {each.reason}", style="dim") for each in result.tiles if each.reason]
     if result.space.size == 1:
         parts.append(Text(f"note: this program leaves no {result.space.kind} choice on this target"))
     parts += [Text(f"note: {note}", style="dim") for note in result.prepared.notes]
@@ -192,7 +193,7 @@ def _tiles(result: SearchResult) -> Table:
         window = each.kernel.window
         own = _bounds(window.output_bounds, window.kernel_bounds) if window is not None else "none"
         cycles = f"{window.estimated_cycles:,}" if window is not None and window.estimated_cycles else ""
-        table.add_row(each.kernel.name, f"{each.share:.0%}", own, cycles, f"compiler {each.reason}".strip())
+        table.add_row(each.kernel.name, f"{each.share:.0%}", own, cycles, "compiler")
         for evaluation in each.measure_first:
             tile = evaluation.config.to_json()["tile"]
             estimate = evaluation.outcome

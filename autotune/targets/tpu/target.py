@@ -248,4 +248,5 @@ def _refusal(program: Program, target: str, failure: WorkerFailure) -> Exception
     """Why the default cannot be compiled, in the compiler's words."""
     if failure.reason is WorkerFailureReason.KILLED:
         return WorkerError(f"the compiler was killed from outside while {failure.phase}; try again")
-    return UnsupportedProgramError(f"program {program.name!r} cannot be compiled for {target}: {failure}")
+    advice = "; a generation with more memory, such as tpu:v5p, may hold it" if "HBM" in failure.message else ""
+    return UnsupportedProgramError(f"program {program.name!r} cannot be compiled for {target}: {failure}{advice}")
