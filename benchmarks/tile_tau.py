@@ -38,8 +38,9 @@ from numpy.typing import NDArray
 
 from autotune.errors import AutotuneError
 from autotune.hlo.reader import read
+from autotune.hlo.window_config import TileCandidate
 from autotune.spaces.tpu_tile import tile_features
-from autotune.targets.tpu.candidates import TileCandidate, candidates_of
+from autotune.targets.tpu.candidates import candidates_of
 from autotune.targets.tpu.compiler import TpuCompiler
 from benchmarks.common import SHARED, parser, publish
 from cost_model import AnalyticalCostModel, CostModel, CostModelError, ProgramGraph, TileConfigs, features

@@ -16,11 +16,10 @@ from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, La
 from autotune.hlo.kernels import Kernel
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read_bytes
-from autotune.hlo.window_config import ForcedTile, WindowConfig
+from autotune.hlo.window_config import ForcedTile, TileCandidate, WindowConfig
 from autotune.spaces.base import Config, Space
 from autotune.spaces.tpu_tile import TpuTileConfig, TpuTileSpace
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
-from autotune.targets.tpu.tile_log import TileCandidate
 from autotune.tiles import FEWEST_TILES, MOST_KERNELS, KernelTiles, better_tiles, search_tiles, tile_budget
 from cost_model import CostModel, LayoutConfigs, ProgramGraph, TileConfigs, features
 

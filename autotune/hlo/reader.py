@@ -70,7 +70,7 @@ def read_bytes(data: bytes, source: str, *, module_name: str | None = None, keep
     if not data.strip():
         raise ProgramReadError(f"{source}: the file is empty; expected {_KNOWN}")
     with _Xla(source, len(data)) as xla:
-        form, candidates = _modules(data, source, xla)
+        form, candidates, serialized = _modules(data, source, xla)
         found = _choose(candidates, module_name, source)
         module, notes = found.module, _elided_constants(data, form)
         _check_static(module, source)
@@ -78,7 +78,9 @@ def read_bytes(data: bytes, source: str, *, module_name: str | None = None, keep
         if was_optimised and not keep_optimised:
             module, undone = optimised.unfuse(module, source)
             notes += undone
-        serialized = module.SerializeToString(deterministic=True)
+            serialized = None
+        if serialized is None:
+            serialized = module.SerializeToString(deterministic=True)
         notes += xla.check(serialized, tolerant=was_optimised)
     tuning = found.tuning.SerializeToString(deterministic=True) if found.tuning is not None else None
     return Program(module.name, serialized, f"{source} ({form.value})", notes, tuning)
@@ -111,10 +113,10 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _modules(data: bytes, source: str, xla: _Xla) -> tuple[Format, list[BinaryModule]]:
-    """What the data is, and the modules in it."""
+def _modules(data: bytes, source: str, xla: _Xla) -> tuple[Format, list[BinaryModule], bytes | None]:
+    """What the data is, the modules in it, and the one module as XLA wrote it if it was XLA that read the data."""
     if formats.is_mlir_bytecode(data):
-        return Format.MLIR, [BinaryModule(xla.module("stablehlo_to_module", data))]
+        return Format.MLIR, *xla.module("stablehlo_to_module", data)
     if formats.is_text(data):
         try:
             text = data.decode("utf-8-sig")
@@ -124,9 +126,9 @@ def _modules(data: bytes, source: str, xla: _Xla) -> tuple[Format, list[BinaryMo
             case Format.HLO_TEXT:
                 if not re.search(r"^[ \t]*ENTRY\b", text, re.MULTILINE):
                     raise ProgramReadError(f"{source}: HLO text without an ENTRY computation; was the file cut short?")
-                return Format.HLO_TEXT, [BinaryModule(xla.module("parse_hlo_text", text, text))]
+                return Format.HLO_TEXT, *xla.module("parse_hlo_text", text, text)
             case Format.MLIR:
-                return Format.MLIR, [BinaryModule(xla.module("stablehlo_to_module", text.encode(), text))]
+                return Format.MLIR, *xla.module("stablehlo_to_module", text.encode(), text)
             case _:
                 line = text.strip().splitlines()[0][:_CONTEXT_COLUMNS]
                 raise ProgramReadError(f"{source}: text that is no program; expected {_KNOWN}, found {line!r}")
@@ -136,7 +138,7 @@ def _modules(data: bytes, source: str, xla: _Xla) -> tuple[Format, list[BinaryMo
             f"{source}: {len(data):,} bytes of binary data that hold no whole program: damaged, cut short or something "
             f"else (it begins with {data[:8].hex(' ')}); expected {_KNOWN}"
         )
-    return parsed
+    return *parsed, None
 
 
 def _choose(candidates: list[BinaryModule], name: str | None, source: str) -> BinaryModule:
@@ -180,12 +182,13 @@ class _Xla:
     def __exit__(self, *exception: object) -> None:
         self._worker.stop()
 
-    def module(self, function: str, program: str | bytes, text: str = "") -> hlo_pb2.HloModuleProto:
-        """Read text or MLIR; `text` is what error messages quote."""
+    def module(self, function: str, program: str | bytes, text: str = "") -> tuple[list[BinaryModule], bytes]:
+        """Read text or MLIR, into a module and the same serialized; `text` is what error messages quote."""
         try:
-            return hlo_pb2.HloModuleProto.FromString(self._call(function, program))
+            serialized: bytes = self._call(function, program)
         except WorkerFailure as failure:
             raise self._refusal(failure, text) from None
+        return [BinaryModule(hlo_pb2.HloModuleProto.FromString(serialized))], serialized
 
     def check(self, module: bytes, *, tolerant: bool) -> tuple[str, ...]:
         """Have a module checked.

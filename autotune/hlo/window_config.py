@@ -61,6 +61,23 @@ class ForcedTile(NamedTuple):
     cycles: int
 
 
+@dataclass(frozen=True, order=True)
+class TileCandidate:
+    """One tile that the compiler considered; they sort by cycles. Bounds as in `WindowConfig`.
+
+    Attributes:
+        cycles: of one execution of the kernel by the compiler's own model; never a time.
+        output_bounds: of the output.
+        kernel_bounds: of the convolution's kernel or the dot's right side; empty for other kernels.
+        vmem_bytes: scratchpad memory that it needs; None for kernels of which the compiler does not log it.
+    """
+
+    cycles: int
+    output_bounds: tuple[int, ...]
+    kernel_bounds: tuple[int, ...] = ()
+    vmem_bytes: int | None = field(default=None, compare=False)
+
+
 def read_window_config(instruction: hlo_pb2.HloInstructionProto) -> WindowConfig | None:
     """The tile that the compiler chose for an instruction, or None if it has none.
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from autotune.errors import SpaceError
 from autotune.hlo.kernels import Kernel
+from autotune.hlo.window_config import TileCandidate
 from autotune.spaces.base import Config, JsonObject
-from autotune.targets.tpu.tile_log import TileCandidate
 from cost_model import TileConfigs, features
 
 Bounds = tuple[int, ...]

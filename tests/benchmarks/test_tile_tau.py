@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 
 from autotune.errors import WorkerError
-from autotune.targets.tpu.tile_log import TileCandidate
+from autotune.hlo.window_config import TileCandidate
 from benchmarks import tile_tau
 from cost_model import AnalyticalCostModel, CostModel, DeviceError, GraphError, ProgramGraph, TileConfigs, features
 from cost_model.devices import DEVICES

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from autotune.errors import SpaceError
+from autotune.hlo.window_config import TileCandidate
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutSpace
 from autotune.spaces.tile import DotKernel, GemmTileSpace, TileConfig
 from autotune.spaces.tpu_tile import TpuTileSpace
-from autotune.targets.tpu.tile_log import TileCandidate
 from tests import programs
 from tests.spaces.test_tpu_tile import CANDIDATES, kernel
 

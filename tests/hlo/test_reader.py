@@ -317,6 +317,7 @@ def test_real_programs(name: str, shared: Path) -> None:
     written = sum(len(line) > 2 and line[0] not in ("HloModule", "//") for line in lines)
     assert sum(len(computation.instructions) for computation in found.proto.computations) == written
     assert len(found.fingerprint) == 32
+    assert found.module == found.proto.SerializeToString(deterministic=True), "XLA and our protos write the same"
 
 
 def test_a_real_program_that_does_not_parse(shared: Path) -> None:

@@ -7,9 +7,8 @@ import pytest
 
 from autotune.errors import SpaceError
 from autotune.hlo.kernels import Kernel
-from autotune.hlo.window_config import WindowConfig
+from autotune.hlo.window_config import TileCandidate, WindowConfig
 from autotune.spaces.tpu_tile import TpuTileConfig, TpuTileSpace, tile_features
-from autotune.targets.tpu.tile_log import TileCandidate
 from protos import hlo_pb2
 
 CANDIDATES = [

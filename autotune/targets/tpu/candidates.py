@@ -6,13 +6,11 @@ import json
 
 from autotune.errors import ToolchainError
 from autotune.hlo.modules import entry_computation
-from autotune.hlo.window_config import read_window_config
+from autotune.hlo.window_config import TileCandidate, read_window_config
 from autotune.targets.tpu.compiler import TpuCompiler
 from autotune.targets.tpu.options import compile_options
-from autotune.targets.tpu.tile_log import HELP, TileCandidate, TileSearch, parse_candidates, parse_searches
+from autotune.targets.tpu.tile_log import HELP, TileSearch, parse_searches
 from protos import hlo_pb2, xla_pb2
-
-__all__ = ["TileCandidate", "TileSearch", "candidates_of", "parse_candidates", "parse_searches", "search_of"]
 
 
 def candidates_of(

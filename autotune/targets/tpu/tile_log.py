@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from autotune.errors import ToolchainError
-from autotune.hlo.window_config import NO_ESTIMATE
+from autotune.hlo.window_config import NO_ESTIMATE, TileCandidate
 from autotune.targets.tpu.toolchain import ADVICE, KNOWN_VERSIONS
 
 Bounds = tuple[int, ...]
@@ -59,23 +59,6 @@ _LOOP_CHOICE: Final = re.compile(
 _LOOP_BOUND: Final = re.compile(r"\boutput_window_bounds: (\d+)")
 
 
-@dataclass(frozen=True, order=True)
-class TileCandidate:
-    """One tile that the compiler considered; they sort by cycles. Bounds as in `autotune.hlo.window_config`.
-
-    Attributes:
-        cycles: of one execution of the kernel by the compiler's own model; never a time.
-        output_bounds: of the output.
-        kernel_bounds: of the convolution's kernel or the dot's right side; empty for other kernels.
-        vmem_bytes: scratchpad memory that it needs; None for kernels of which the compiler does not log it.
-    """
-
-    cycles: int
-    output_bounds: Bounds
-    kernel_bounds: Bounds = ()
-    vmem_bytes: int | None = field(default=None, compare=False)
-
-
 @dataclass(frozen=True)
 class TileSearch:
     """What the compiler's search for the tile of one instruction came to.
@@ -93,25 +76,6 @@ class TileSearch:
     output_bounds: Bounds
     kernel_bounds: Bounds
     impossible: int
-
-
-def parse_candidates(log: str) -> list[TileCandidate]:
-    """The tiles in the log of a kernel that was compiled alone.
-
-    Args:
-        log: what the compiler wrote to standard error, whole.
-
-    Returns:
-        In ascending order of cycles, each tile once; empty if there was no search.
-
-    Raises:
-        ToolchainError: as in `parse_searches`, or the log has the tiles of several instructions.
-    """
-    searches = parse_searches(log)
-    if len(searches) > 1:
-        names = ", ".join(search.instruction for search in searches)
-        raise ToolchainError(f"expected the tiles of one kernel, found those of {names}; compile single kernels")
-    return [candidate for search in searches for candidate in search.candidates]
 
 
 def parse_searches(log: str) -> list[TileSearch]:

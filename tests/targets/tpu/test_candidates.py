@@ -12,12 +12,11 @@ import pytest
 from autotune.errors import ToolchainError
 from autotune.hlo.kernels import Kernel, split_kernels
 from autotune.hlo.reader import read, read_bytes
-from autotune.hlo.window_config import force_tile, read_window_config
+from autotune.hlo.window_config import TileCandidate, force_tile, read_window_config
 from autotune.targets.isolation import WorkerFailure
 from autotune.targets.tpu.candidates import candidates_of, search_of
 from autotune.targets.tpu.compiler import TpuCompiler
 from autotune.targets.tpu.options import compile_options
-from autotune.targets.tpu.tile_log import TileCandidate
 from protos import hlo_pb2, xla_pb2
 from tests.targets.tpu import programs
 from tests.targets.tpu.test_tile_log import END, LOOP, LOOP_SEARCH, PRODUCT, PRODUCT_SEARCH

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autotune.errors import ToolchainError
-from autotune.targets.tpu.tile_log import TileCandidate, TileSearch, parse_candidates, parse_searches
+from autotune.hlo.window_config import TileCandidate
+from autotune.targets.tpu.tile_log import TileSearch, parse_searches
 
 INT64_MAX = 9223372036854775807
 PREFIX = "I1124 19:39:44.950574   14892 fusion_emitter.cc:12834] "
@@ -55,24 +56,19 @@ PRODUCT_SEARCH = TileSearch(
 
 @pytest.mark.parametrize(("log", "search"), [(LOOP, LOOP_SEARCH), (PRODUCT, PRODUCT_SEARCH)])
 def test_a_search(log: str, search: TileSearch) -> None:
-    assert parse_searches(log + END) == [search]
-    assert parse_candidates(log + END) == list(search.candidates)
-    assert [each.vmem_bytes for each in parse_candidates(log + END)] == [each.vmem_bytes for each in search.candidates]
+    (found,) = parse_searches(log + END)
+    assert found == search
+    assert [each.vmem_bytes for each in found.candidates] == [each.vmem_bytes for each in search.candidates]
 
 
 def test_no_search() -> None:
     assert parse_searches(END) == []
-    assert parse_candidates(END) == []
 
 
 def test_two_searches_whose_threads_take_turns() -> None:
     first, second = LOOP.splitlines(keepends=True), PRODUCT.splitlines(keepends=True)
     merged = [line for pair in zip(first, second, strict=False) for line in pair] + first[len(second) :]
     assert parse_searches("".join(merged) + END) == [PRODUCT_SEARCH, LOOP_SEARCH]
-    with pytest.raises(
-        ToolchainError, match=r"expected the tiles of one kernel, found those of fusion.205, fusion.250"
-    ):
-        parse_candidates("".join(merged) + END)
 
 
 def test_the_same_tile_twice_at_different_costs_counts_once_and_cheap() -> None:
