@@ -131,11 +131,16 @@ def _standalone(
     module.host_program_shape.CopyFrom(entry.program_shape)
     module.input_output_alias.SetInParent()  # XLA writes both even when they are empty; a file is read by that
     module.buffer_donor.SetInParent()
+    schedule_in_file_order(module)
+    return module
+
+
+def schedule_in_file_order(module: hlo_pb2.HloModuleProto) -> None:
+    """Give a module without a schedule the order of the file: the compiler's backend does not begin without one."""
     for computation in module.computations:
         if not computation.is_fusion_computation:
             order = [each.id for each in computation.instructions]
             module.schedule.sequences[computation.id].instruction_ids.extend(order)
-    return module
 
 
 def _identity(computation: hlo_pb2.HloComputationProto, number: int) -> int:

@@ -105,6 +105,13 @@ def read_window_config(instruction: hlo_pb2.HloInstructionProto) -> WindowConfig
     )
 
 
+def remove_window_config(instruction: hlo_pb2.HloInstructionProto) -> None:
+    """Leave the choice of a tile to the compiler again: changes the instruction, keeps the rest of its config."""
+    config = _backend_config(instruction)
+    if config.pop(_KEY, None) is not None:
+        instruction.backend_config = json.dumps(config).encode()
+
+
 def force_tile(
     module: hlo_pb2.HloModuleProto,
     instruction_name: str,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from autotune.errors import ToolchainError
+from autotune.hlo.kernels import schedule_in_file_order
 from autotune.hlo.modules import entry_computation
-from autotune.hlo.window_config import TileCandidate, read_window_config
+from autotune.hlo.window_config import TileCandidate, read_window_config, remove_window_config
 from autotune.targets.tpu.compiler import TpuCompiler
 from autotune.targets.tpu.options import compile_options
 from autotune.targets.tpu.tile_log import HELP, TileSearch, parse_searches
@@ -61,16 +60,9 @@ def _without_tile(kernel: hlo_pb2.HloModuleProto) -> hlo_pb2.HloModuleProto:
     """A copy without the tile that it may have, and with a schedule, without which the backend does not begin."""
     alone = hlo_pb2.HloModuleProto()
     alone.CopyFrom(kernel)
-    root = _root(alone)
-    if read_window_config(root) is not None:
-        config = json.loads(root.backend_config)
-        del config["window_config"]
-        root.backend_config = json.dumps(config).encode()
+    remove_window_config(_root(alone))
     if not alone.HasField("schedule"):
-        for computation in alone.computations:
-            if not computation.is_fusion_computation:
-                order = [instruction.id for instruction in computation.instructions]
-                alone.schedule.sequences[computation.id].instruction_ids.extend(order)
+        schedule_in_file_order(alone)
     return alone
 
 
