@@ -1,0 +1,126 @@
+"""The five collections of TpuGraphs: their names, where their files lie, and which files a mean or a training leaves out.
+
+Source: TpuGraphs (arXiv 2308.13490) and its Kaggle archive for names and folders; the 2nd-place solution of "Google -
+Fast or Slow?" for what is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from training.errors import TrainingDataError
+
+SPLITS: Final = ("train", "valid", "test")
+
+_ROOTS: Final = (Path(), Path("npz"), Path("npz_all/npz"))
+"""Where a data folder may have `layout` and `tile`: itself, as published, as in the Kaggle archive."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One of the five parts of the data set. A model is trained for each.
+
+    Attributes:
+        name: such as "layout:xla:random"; the beginning of every id in a submission.
+    """
+
+    name: str
+
+    @property
+    def kind(self) -> str:
+        """What is chosen: "layout" or "tile"."""
+        return self.name.partition(":")[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where its splits lie within a data set, such as layout/xla/random."""
+        return Path(*self.name.split(":"))
+
+
+COLLECTIONS: Final = {
+    name: Collection(name)
+    for name in ("layout:xla:random", "layout:xla:default", "layout:nlp:random", "layout:nlp:default", "tile:xla")
+}
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of one split.
+
+    Attributes:
+        root: the folder that has `layout` and `tile`.
+        paths: the .npz files, one per program, in the order of their names.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+
+
+def collection_of(name: str) -> Collection:
+    """The collection of that name.
+
+    Raises:
+        TrainingDataError: there is none.
+    """
+    if name not in COLLECTIONS:
+        raise TrainingDataError(f"collection {name!r}: expected one of {', '.join(COLLECTIONS)}")
+    return COLLECTIONS[name]
+
+
+def find_files(data: str | os.PathLike[str], collection: str, split: str) -> SplitFiles:
+    """Looks for the files of a split in a data folder, which may be of any published arrangement.
+
+    Args:
+        data: the folder that has `layout` and `tile`, or `npz`, or `npz_all`.
+        collection: name of the collection.
+        split: train, valid or test.
+
+    Raises:
+        TrainingDataError: no such collection or split, or no files; the message says where they were looked for.
+    """
+    if split not in SPLITS:
+        raise TrainingDataError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    folder = collection_of(collection).folder / split
+    looked = []
+    for root in (Path(data) / each for each in _ROOTS):
+        try:
+            # Finder and archives made with it leave "._name.npz" beside every file.
+            paths = sorted(path for path in (root / folder).glob("*.npz") if not path.name.startswith("."))
+        except OSError as error:
+            raise TrainingDataError(f"{root / folder}: cannot be read: {error.strerror or error}") from None
+        if paths:
+            return SplitFiles(root, tuple(paths))
+        looked.append(str(root / folder / "*.npz"))
+    missing = "" if Path(data).is_dir() else f"; {data} is no folder"
+    raise TrainingDataError(
+        f"{collection}, {split}: found no files; looked for {', '.join(looked)}{missing}. "
+        "Name the folder of the data set that has `layout` and `tile` in it, or `npz`, or `npz_all`"
+    )
+
+
+def available_splits(data: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """The (collection, split) pairs that a data folder has files of, in the order of COLLECTIONS and SPLITS."""
+    return [(name, split) for name in COLLECTIONS for split in SPLITS if _has_files(data, name, split)]
+
+
+def left_out_of_training(collection: str, split: str, stem: str) -> bool:
+    """Whether models are trained without this file: the labels of the xla layout files named unet are damaged."""
+    return split == "train" and _is_unet(collection, stem)
+
+
+def left_out_of_means(collection: str, split: str, stem: str) -> bool:
+    """Whether the mean over the validation graphs leaves out this file."""
+    noisy = collection == "layout:xla:default" and stem == "mlperf_bert_batch_24_2x2"
+    return split == "valid" and (noisy or _is_unet(collection, stem))
+
+
+def _is_unet(collection: str, stem: str) -> bool:
+    return collection.startswith("layout:xla:") and "unet" in stem
+
+
+def _has_files(data: str | os.PathLike[str], collection: str, split: str) -> bool:
+    folder = COLLECTIONS[collection].folder / split
+    return any(any((Path(data) / root / folder).glob("*.npz")) for root in _ROOTS)
