@@ -84,7 +84,7 @@ def code_rows(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.unsigne
         uint32[n]. `rows[first][kinds]` is `rows`. Without equal rows, `kinds` is 0, 1, 2, ...
     """
     seen: dict[bytes, int] = {}
-    first = []
+    first: list[int] = []
     kinds = np.empty(len(rows), dtype=np.int64)
     for index, row in enumerate(np.ascontiguousarray(rows)):
         kinds[index] = kind = seen.setdefault(row.tobytes(), len(seen))

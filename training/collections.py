@@ -1,4 +1,4 @@
-"""The five collections of TpuGraphs: their names, where their files lie, and which files a mean or a training leaves out.
+"""The five collections of TpuGraphs: names, where their files lie, and which files a training or a mean leaves out.
 
 Source: TpuGraphs (arXiv 2308.13490) and its Kaggle archive for names and folders; the 2nd-place solution of "Google -
 Fast or Slow?" for what is left out.
@@ -7,6 +7,7 @@ Fast or Slow?" for what is left out.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ SPLITS: Final = ("train", "valid", "test")
 
 _ROOTS: Final = (Path(), Path("npz"), Path("npz_all/npz"))
 """Where a data folder may have `layout` and `tile`: itself, as published, as in the Kaggle archive."""
+_ADVICE: Final = "Name the folder of the data set that has `layout` or `tile` in it, or `npz`, or `npz_all`"
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,7 @@ def find_files(data: str | os.PathLike[str], collection: str, split: str) -> Spl
     Raises:
         TrainingDataError: no such collection or split, or no files; the message says where they were looked for.
     """
-    if split not in SPLITS:
-        raise TrainingDataError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    _check_split(split)
     folder = collection_of(collection).folder / split
     looked = []
     for root in (Path(data) / each for each in _ROOTS):
@@ -96,14 +97,40 @@ def find_files(data: str | os.PathLike[str], collection: str, split: str) -> Spl
         looked.append(str(root / folder / "*.npz"))
     missing = "" if Path(data).is_dir() else f"; {data} is no folder"
     raise TrainingDataError(
-        f"{collection}, {split}: found no files; looked for {', '.join(looked)}{missing}. "
-        "Name the folder of the data set that has `layout` and `tile` in it, or `npz`, or `npz_all`"
+        f"{collection}, {split}: found no files; looked for {', '.join(looked)}{missing}. {_ADVICE}"
     )
 
 
 def available_splits(data: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """The (collection, split) pairs that a data folder has files of, in the order of COLLECTIONS and SPLITS."""
     return [(name, split) for name in COLLECTIONS for split in SPLITS if _has_files(data, name, split)]
+
+
+def chosen_splits(
+    data: str | os.PathLike[str], collections: Sequence[str] = (), splits: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """The (collection, split) pairs that a data folder has files of and that were asked for.
+
+    Args:
+        data: see `find_files`.
+        collections: names; none for all that are there.
+        splits: names; none for all that are there.
+
+    Raises:
+        TrainingDataError: an unknown name, a collection that was asked for is not there, or nothing at all is.
+    """
+    for split in splits:
+        _check_split(split)
+    there = [pair for pair in available_splits(data) if not splits or pair[1] in splits]
+    for name in collections:
+        if not any(name == collection for collection, _ in there):
+            find_files(data, name, splits[0] if splits else "train")  # raises: says where it looked
+    if not there:
+        looked = ", ".join(str(Path(data) / root / "{layout,tile}") for root in _ROOTS)
+        raise TrainingDataError(
+            f"{data}: found no files of {', '.join(splits or SPLITS)}; looked in {looked}. {_ADVICE}"
+        )
+    return [pair for pair in there if not collections or pair[0] in collections]
 
 
 def left_out_of_training(collection: str, split: str, stem: str) -> bool:
@@ -115,6 +142,11 @@ def left_out_of_means(collection: str, split: str, stem: str) -> bool:
     """Whether the mean over the validation graphs leaves out this file."""
     noisy = collection == "layout:xla:default" and stem == "mlperf_bert_batch_24_2x2"
     return split == "valid" and (noisy or _is_unet(collection, stem))
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise TrainingDataError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
 
 
 def _is_unet(collection: str, stem: str) -> bool:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 import platformdirs
@@ -26,7 +26,8 @@ from training.errors import StoreError, TrainingDataError
 from training.store_build import Job, Progress, build_files
 from training.store_file import Header, Source, StoreFileError, read_header
 
-_NANOSECOND = 1e-9
+_NANOSECOND: Final = 1e-9
+_NAMES: Final = 5
 
 
 class StoredGraph:
@@ -80,11 +81,23 @@ class StoredGraph:
             IndexError: there is no such config.
         """
         if len(ids) and not (ids.min() >= 0 and ids.max() < len(self)):
-            raise IndexError(f"{self.name}: configs {ids.min()} to {ids.max()} of {len(self)}")
+            raise IndexError(
+                f"{self.name}: expected configs from 0 to {len(self) - 1}, found {ids.min()} to {ids.max()}"
+            )
+        values = self.config_table[self.config_codes[ids]]
+        return LayoutConfigs(values) if self.header.facts["kind"] == "layout" else TileConfigs(values)
+
+    @property
+    def config_table(self) -> NDArray[np.float32]:
+        """The distinct parts of configs: layouts of one node, float32[r, 18], or single entries of tiles, float32[r]."""
         if self._table is None:
             self._table = self._arrays()["config_table"].astype(np.float32)
-        values = self._table[self._arrays()["config_codes"][ids]]
-        return LayoutConfigs(values) if self.header.facts["kind"] == "layout" else TileConfigs(values)
+        return self._table
+
+    @property
+    def config_codes(self) -> NDArray[np.unsignedinteger[Any]]:
+        """The distinct configs, not read yet, as rows of `config_table`: [len(self), nc] (layouts) or [len(self), 24]."""
+        return self._arrays()["config_codes"]
 
     @property
     def runtimes(self) -> NDArray[np.int64] | None:
@@ -120,7 +133,8 @@ class StoredGraph:
         runtimes, normalizers = self.raw_runtimes, self.raw_normalizers
         if runtimes is None:
             return None
-        return runtimes * _NANOSECOND if normalizers is None else runtimes / normalizers
+        targets: NDArray[np.float64] = runtimes * _NANOSECOND if normalizers is None else runtimes / normalizers
+        return targets
 
     @property
     def raw_ids(self) -> NDArray[np.int64]:
@@ -188,6 +202,7 @@ class Split(Sequence[StoredGraph]):
         graphs: the programs.
         dropped: names of those that are left out because they have fewer than two distinct configs (train and valid).
         skipped: the damaged files, each with what is wrong.
+        made: how many files of the store were made or made again to open it.
     """
 
     collection: str
@@ -196,6 +211,7 @@ class Split(Sequence[StoredGraph]):
     graphs: tuple[StoredGraph, ...]
     dropped: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    made: int = 0
 
     def __len__(self) -> int:
         """The number of programs."""
@@ -241,6 +257,7 @@ def open_split(
     targets = {path: folder / f"{path.stem}.graph" for path in files.paths}
     headers = {path: _fresh_header(path, target) for path, target in targets.items()}
     bad: dict[Path, TrainingDataError] = {}
+    made = 0
     if not all(headers.values()):
         with _building(folder):
             headers = {path: header or _fresh_header(path, targets[path]) for path, header in headers.items()}
@@ -248,8 +265,9 @@ def open_split(
             jobs = [Job(path, targets[path], kind, distinct=split != "test") for path in stale]
             bad = build_files(jobs, workers=workers, progress=progress)
         if bad and not skip_bad:
-            raise _bad_files(list(bad.values()))
+            raise _bad_files(bad)
         headers |= {job.source: _made(job) for job in jobs if job.source not in bad}
+        made = len(jobs) - len(bad)
     graphs = [StoredGraph(path.stem, collection, targets[path], header) for path, header in headers.items() if header]
     few = {graph.name for graph in graphs if split != "test" and len(graph) < 2}
     return Split(
@@ -258,7 +276,8 @@ def open_split(
         files.root,
         tuple(graph for graph in graphs if graph.name not in few),
         dropped=tuple(sorted(few)),
-        skipped=tuple(str(error) for error in bad.values()),
+        skipped=tuple(str(bad[path]) for path in sorted(bad)),
+        made=made,
     )
 
 
@@ -304,9 +323,11 @@ def _made(job: Job) -> Header:
         raise StoreError(f"{job.target}: was made and is now gone or damaged: {error}") from None
 
 
-def _bad_files(errors: Sequence[TrainingDataError]) -> TrainingDataError:
-    others = f"\n{len(errors) - 1} other files are damaged, too" if len(errors) > 1 else ""
-    return TrainingDataError(f"{errors[0]}{others}\nGet the file again, or leave out damaged files with --skip-bad")
+def _bad_files(bad: Mapping[Path, TrainingDataError]) -> TrainingDataError:
+    first, *others = sorted(bad)
+    names = ", ".join(path.name for path in others[:_NAMES]) + (", ..." if len(others) > _NAMES else "")
+    more = f"\nand {len(others)} more damaged: {names}" if others else ""
+    return TrainingDataError(f"{bad[first]}{more}\nGet them again, or leave out damaged files with --skip-bad")
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ def build_files(
     at_once = min(len(jobs), _workers(jobs) if workers is None else workers)
     if at_once <= 1:
         for index, job in enumerate(jobs):
-            note(index, _failure(build_file, job))
+            note(index, _failure(job))
         return bad
     pool = WorkerPool(lambda: Worker(__name__))
     try:
@@ -162,9 +162,9 @@ def _call(job: Job, worker: Worker) -> None:
     worker.call("build_file", job, time_limit=_FILE_TIME_LIMIT)
 
 
-def _failure(build: Callable[[Job], None], job: Job) -> Exception | None:
+def _failure(job: Job) -> Exception | None:
     try:
-        build(job)
+        build_file(job)
     except (TrainingDataError, StoreError) as error:
         return error
     return None
