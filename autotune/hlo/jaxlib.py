@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import ToolchainError, UnsupportedProgramError
+from autotune.hlo.wire import field
 from protos import hlo_pb2
 
 SUPPORTED = ((0, 10), (0, 11))
@@ -190,7 +191,7 @@ def _mlir_context() -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Compiling and running on XLA:CPU
+# Compiling and running
 
 _client: Any = None
 
@@ -202,11 +203,108 @@ def _cpu_client() -> Any:
     return _client
 
 
-class CpuProgram:
-    """A program compiled by XLA:CPU and loaded in this process."""
+class Device:
+    """One device of this process: what programs are loaded on, and run on.
 
-    def __init__(self, executable: Any) -> None:
+    Args:
+        handle: jax's.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._client = handle.client
+
+    @property
+    def kind(self) -> str:
+        """Such as "cpu" or "TPU v5 lite"."""
+        kind: str = self._handle.device_kind
+        return kind
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of its own memory that programs may use; None where it does not say."""
+        stats = self._handle.memory_stats() or {}
+        return int(stats["bytes_limit"]) if "bytes_limit" in stats else None
+
+    def compile(
+        self,
+        module: bytes,
+        *,
+        options: Mapping[str, str | int | bool] | None = None,
+        extra_options: Mapping[str, str] | None = None,
+    ) -> LoadedProgram:
+        """Compile a serialized HloModuleProto.
+
+        Args:
+            module: HLO before optimisation.
+            options: XLA flags by name (without dashes).
+            extra_options: entries of the flag `xla_backend_extra_options`.
+        """
+        compile_options = xla_client.CompileOptions()
+        if extra_options:
+            # jaxlib has no setter for this map: append it to the serialized options, where protobuf merges messages.
+            patch = _extra_options_patch(extra_options)
+            compile_options = xla_client.CompileOptions.ParseFromString(compile_options.SerializeAsString() + patch)
+        if options:
+            compile_options.env_option_overrides = list(options.items())
+        code = module_to_stablehlo(module)
+        return LoadedProgram(self._client.compile_and_load(code, [self._handle], compile_options), self)
+
+    def load(self, serialized: bytes) -> LoadedProgram:
+        """Load what was compiled elsewhere.
+
+        Args:
+            serialized: from `LoadedProgram.serialized`, or in the same form (`autotune.targets.tpu.executable`).
+        """
+        devices = xla_client.DeviceList((self._handle,))
+        return LoadedProgram(
+            self._client.deserialize_executable(serialized, devices, xla_client.CompileOptions()), self
+        )
+
+    def put(self, array: NDArray[Any], layout: Any = None) -> Any:
+        """An array on the device, of exactly this dtype.
+
+        Args:
+            array: on the host.
+            layout: one of `LoadedProgram.parameter_layouts`; None for the device's usual one.
+        """
+        import jax
+        from jax.experimental.layout import Format, Layout
+        from jax.sharding import SingleDeviceSharding
+
+        jax.config.update("jax_enable_x64", True)  # else 64-bit inputs are narrowed without a word
+        there = jax.device_put(array, self._handle)
+        wanted = None if layout is None else Layout.from_pjrt_layout(layout)
+        if wanted is None or there.format.layout == wanted:
+            return there
+        return jax.device_put(there, Format(wanted, SingleDeviceSharding(self._handle)))
+
+
+def cpu_device() -> Device:
+    """XLA:CPU in this process, without queues: a call returns when the program has run."""
+    return Device(_cpu_client().local_devices()[0])
+
+
+def attached_device(platform: str) -> Device:
+    """The first device of a platform that jax sees.
+
+    Args:
+        platform: such as "tpu".
+
+    Raises:
+        RuntimeError: jax sees none, in its own words.
+    """
+    import jax
+
+    return Device(jax.local_devices(backend=platform)[0])
+
+
+class LoadedProgram:
+    """A program that is ready to run on a device."""
+
+    def __init__(self, executable: Any, device: Device) -> None:
         self._executable = executable
+        self._device = device
 
     def __call__(self, arguments: Sequence[Any]) -> Any:
         """Run once and wait for the outputs.
@@ -222,13 +320,27 @@ class CpuProgram:
 
     def outputs(self, arguments: Sequence[Any]) -> list[NDArray[Any]]:
         """Run once and bring the outputs to the host."""
-        return [np.asarray(output[0]) for output in self(arguments)]
+        return self.to_host(self(arguments))
 
-    def copy(self) -> CpuProgram:
+    @staticmethod
+    def to_host(results: Any) -> list[NDArray[Any]]:
+        """What a call returned, as arrays of the host."""
+        return [np.asarray(output[0]) for output in results]
+
+    @property
+    def parameter_layouts(self) -> list[Any]:
+        """The layout that each argument must have; the CPU does not check it and takes the bytes as they come."""
+        return list(self._executable.get_parameter_layouts())
+
+    @property
+    def serialized(self) -> bytes:
+        """For `Device.load`, in this process or another."""
+        blob: bytes = self._executable.serialize()
+        return blob
+
+    def copy(self) -> LoadedProgram:
         """The same machine code loaded once more, at other addresses."""
-        blob = self._executable.serialize()
-        devices = xla_client.DeviceList(tuple(_cpu_client().local_devices()[:1]))
-        return CpuProgram(_cpu_client().deserialize_executable(blob, devices, xla_client.CompileOptions()))
+        return self._device.load(self.serialized)
 
     def optimised_text(self) -> str:
         """The optimised HLO."""
@@ -244,31 +356,6 @@ class CpuProgram:
         }
 
 
-def compile_for_cpu(
-    module: bytes,
-    *,
-    options: Mapping[str, str | int | bool] | None = None,
-    extra_options: Mapping[str, str] | None = None,
-) -> CpuProgram:
-    """Compile a serialized HloModuleProto for this process's CPU client.
-
-    Args:
-        module: HLO before optimisation.
-        options: XLA flags by name (without dashes).
-        extra_options: entries of the flag `xla_backend_extra_options`.
-    """
-    client = _cpu_client()
-    compile_options = xla_client.CompileOptions()
-    if extra_options:
-        # jaxlib has no setter for this map: append it to the serialized options, where protobuf merges messages.
-        patch = _extra_options_patch(extra_options)
-        compile_options = xla_client.CompileOptions.ParseFromString(compile_options.SerializeAsString() + patch)
-    if options:
-        compile_options.env_option_overrides = list(options.items())
-    code = module_to_stablehlo(module)
-    return CpuProgram(client.compile_and_load(code, client.local_devices()[:1], compile_options))
-
-
 def dump_before_layout_assignment(module: bytes, directory: str) -> bytes:
     """The HloProto that XLA:CPU has just before layout assignment, from the compiler's own dump.
 
@@ -282,38 +369,16 @@ def dump_before_layout_assignment(module: bytes, directory: str) -> bytes:
         "xla_dump_hlo_as_text": False,
         "xla_dump_hlo_pass_re": "layout-assignment",
     }
-    compile_for_cpu(module, options=options)
+    cpu_device().compile(module, options=options)
     dumps = sorted(Path(directory).glob("*.before_layout-assignment.hlo.pb"))
     if not dumps:
         raise UnsupportedProgramError("XLA:CPU wrote no module before layout assignment; is the program empty?")
     return dumps[-1].read_bytes()
 
 
-def to_device(array: NDArray[Any]) -> Any:
-    """An array on the CPU device, of exactly this dtype."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)  # else 64-bit inputs are narrowed without a word
-    return jax.device_put(array, _cpu_client().local_devices()[0])
-
-
 def _extra_options_patch(extra: Mapping[str, str]) -> bytes:
     """CompileOptionsProto{executable_build_options=3{debug_options=3{xla_backend_extra_options=500}}}."""
     entries = b"".join(
-        _field(500, _field(1, key.encode()) + _field(2, str(value).encode())) for key, value in extra.items()
+        field(500, field(1, key.encode()) + field(2, str(value).encode())) for key, value in extra.items()
     )
-    return _field(3, _field(3, entries))
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return field(3, field(3, entries))

@@ -96,6 +96,12 @@ class PassTimes:
         """The minimum of the minima."""
         return min(self.minima)
 
+    def of_one_execution(self, executions: int) -> PassTimes:
+        """The same where every run was a launch of so many executions."""
+        if executions == 1:
+            return self
+        return PassTimes(tuple(seconds / executions for seconds in self.minima), self.runs * executions)
+
     @property
     def half_spread(self) -> float:
         """How far the minima of the even and of the odd passes are apart: what a repetition might have given."""

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.hlo.jaxlib import compile_for_cpu, to_device
+from autotune.hlo.jaxlib import cpu_device
 
 
 def run(module: bytes, arguments: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Compile a serialized HloModuleProto for the CPU and run it once."""
-    return compile_for_cpu(module).outputs([to_device(argument) for argument in arguments])
+    device = cpu_device()
+    return device.compile(module).outputs([device.put(argument) for argument in arguments])
 
 
 def export_tanh_of_product() -> tuple[str, bytes, bytes]:

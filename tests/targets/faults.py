@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.targets.child import enter_phase
-from autotune.targets.cpu_worker import CpuWorker
+from autotune.targets.device_worker import DeviceWorker
 
 
 def add(first: int, second: int) -> int:
@@ -50,7 +50,7 @@ def process_id() -> int:
     return os.getpid()
 
 
-class FaultyCpuWorker(CpuWorker):
+class FaultyDeviceWorker(DeviceWorker):
     """The real worker, but chosen variants hang, abort or are killed: every n-th evaluation, by kind.
 
     Args:
@@ -83,6 +83,6 @@ class FaultyCpuWorker(CpuWorker):
 def faulty(plan: dict[int, str], folder: Path) -> dict[str, Any]:
     """Arguments of a `CpuTarget` whose evaluations of these numbers (1 = the first) go wrong in these ways."""
     return {
-        "worker": "tests.targets.faults:FaultyCpuWorker",
+        "worker": "tests.targets.faults:FaultyDeviceWorker",
         "worker_arguments": {"plan": plan, "counter": str(folder / "counter")},
     }
