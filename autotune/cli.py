@@ -1,4 +1,4 @@
-"""The command line: `autotune search | inspect`. Heavy imports happen inside the commands.
+"""The command line: `autotune search | inspect | data`. Heavy imports happen inside the commands.
 
 Exit codes: 0 done (a difference found or not), 1 an error that is none of the following, 2 wrong usage, 3 the file
 cannot be read as a program, 4 the program or the space is not supported by the target, 5 a compiler or library is
@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from autotune import errors
+from autotune.terminal import EXIT_CODES as EXIT_CODES
+from autotune.terminal import INTERRUPTED, console, fail
 
-if TYPE_CHECKING:
-    from rich.console import Console
+# Elsewhere `autotune` imports nothing of `training`; a command line that offers both must know both.
+from training import commands as training_commands
 
 app = typer.Typer(
     name="autotune",
@@ -26,15 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-EXIT_CODES: dict[type[errors.AutotuneError], int] = {
-    errors.ProgramReadError: 3,
-    errors.UnsupportedProgramError: 4,
-    errors.SpaceError: 4,
-    errors.ToolchainError: 5,
-    errors.DefaultFailedError: 6,
-}
-INTERRUPTED = 130
+training_commands.register(app)
 
 File = Annotated[Path, typer.Argument(help="A program: HLO text, HLO proto, StableHLO, or TpuGraphs tuning data.")]
 ModuleName = Annotated[str | None, typer.Option("--module", help="Which module, if the file holds several.")]
@@ -99,13 +93,13 @@ def search(
     from autotune.result import check_writable
     from autotune.tuning_export import check_tuning_folder, save_tuning_data
 
-    console = _console(stderr=True)
+    terminal = console(stderr=True)
     folder = out if out is not None else file.with_suffix(".autotune")
     try:
         check_writable(folder)
         if tuning_data is not None:
             check_tuning_folder(tuning_data)
-        with SearchProgress(console, budget) as progress:
+        with SearchProgress(terminal, budget) as progress:
             result = api.search(
                 file,
                 target=target,
@@ -125,16 +119,16 @@ def search(
         files = result.save(folder)
         saved = save_tuning_data(result, tuning_data) if tuning_data is not None else []
     except KeyboardInterrupt:
-        console.print("interrupted before anything was measured")
+        terminal.print("interrupted before anything was measured")
         raise typer.Exit(INTERRUPTED) from None
     except errors.AutotuneError as error:
-        _fail(error, as_json)
+        fail(error, as_json)
     if as_json:
         typer.echo(json.dumps(result.to_json() | {"files": [str(path) for path in (*files, *saved)]}, indent=2))
     else:
-        _console().print(render_result(result, files))
+        console().print(render_result(result, files))
         if saved:
-            _console().print(f"tuning data: {tuning_data}/ ({', '.join(path.name for path in saved)})", markup=False)
+            console().print(f"tuning data: {tuning_data}/ ({', '.join(path.name for path in saved)})", markup=False)
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -169,31 +163,16 @@ def inspect(
         sizes = space_sizes(program)
         written = write_features(program, features) if features is not None else None
     except errors.AutotuneError as error:
-        _fail(error, as_json)
+        fail(error, as_json)
     if as_json:
         spaces = {kind: size if isinstance(size, str) else str(size) for kind, size in sizes.items()}
         extra = {"features": written.to_json()} if written is not None else {}
         typer.echo(json.dumps(facts.to_json() | {"spaces": spaces} | extra, indent=2))
         return
-    console = _console()
-    console.print(render_statistics(facts, sizes))
+    terminal = console()
+    terminal.print(render_statistics(facts, sizes))
     if written is not None:
-        console.print(render_features(written))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr, soft_wrap=True, highlight=False)
-
-
-def _fail(error: errors.AutotuneError, as_json: bool) -> NoReturn:
-    """End with the error's exit code; the message goes to standard error, and as JSON to standard output if asked."""
-    code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
-    if as_json:
-        typer.echo(json.dumps({"error": type(error).__name__, "message": str(error), "exit_code": code}))
-    typer.echo(f"error: {error}", err=True)
-    raise typer.Exit(code)
+        terminal.print(render_features(written))
 
 
 def main() -> None:

@@ -81,22 +81,20 @@ class StoredGraph:
             IndexError: there is no such config.
         """
         if len(ids) and not (ids.min() >= 0 and ids.max() < len(self)):
-            raise IndexError(
-                f"{self.name}: expected configs from 0 to {len(self) - 1}, found {ids.min()} to {ids.max()}"
-            )
-        values = self.config_table[self.config_codes[ids]]
-        return LayoutConfigs(values) if self.header.facts["kind"] == "layout" else TileConfigs(values)
+            found = f"{ids.min()} to {ids.max()}"
+            raise IndexError(f"{self.name}: expected configs from 0 to {len(self) - 1}, found {found}")
+        return _batch(self.header.facts["kind"], self.config_table[self.config_codes[ids]])
 
     @property
     def config_table(self) -> NDArray[np.float32]:
-        """The distinct parts of configs: layouts of one node, float32[r, 18], or single entries of tiles, float32[r]."""
+        """The parts that configs consist of: layouts of one node, float32[r, 18], or entries of tiles, float32[r]."""
         if self._table is None:
             self._table = self._arrays()["config_table"].astype(np.float32)
         return self._table
 
     @property
     def config_codes(self) -> NDArray[np.unsignedinteger[Any]]:
-        """The distinct configs, not read yet, as rows of `config_table`: [len(self), nc] (layouts) or [len(self), 24]."""
+        """The distinct configs as indices of `config_table`: [len(self), nc] (layouts) or [len(self), 24] (tiles)."""
         return self._arrays()["config_codes"]
 
     @property
@@ -133,8 +131,7 @@ class StoredGraph:
         runtimes, normalizers = self.raw_runtimes, self.raw_normalizers
         if runtimes is None:
             return None
-        targets: NDArray[np.float64] = runtimes * _NANOSECOND if normalizers is None else runtimes / normalizers
-        return targets
+        return np.asarray(runtimes * _NANOSECOND if normalizers is None else runtimes / normalizers, dtype=np.float64)
 
     @property
     def raw_ids(self) -> NDArray[np.int64]:
@@ -142,6 +139,16 @@ class StoredGraph:
         if "raw_ids" in self.header.arrays:
             return self._arrays()["raw_ids"].astype(np.int64)
         return np.arange(len(self))
+
+    @property
+    def nodes(self) -> int:
+        """The number of instructions (`graph` need not be read for it)."""
+        return self.header.arrays["node_opcode"].shape[0]
+
+    @property
+    def configurable_nodes(self) -> int:
+        """The number of configurable nodes (`graph` need not be read for it)."""
+        return self.header.arrays["node_config_ids"].shape[0]
 
     @property
     def raw_count(self) -> int:
@@ -171,11 +178,12 @@ class StoredGraph:
         return self._arrays()[name].astype(np.int64) if name in self.header.arrays else None
 
     def _best_runs(self) -> NDArray[np.int64]:
-        """For every distinct config, which of its runs had the least target; the first of those, int64[len(self)]."""
+        """For every distinct config, its run with the least target (of those, the shortest), int64[len(self)]."""
         if self._best is None:
-            ids, targets = self.raw_ids, self.raw_targets
+            ids, targets, runtimes = self.raw_ids, self.raw_targets, self.raw_runtimes
             assert targets is not None
-            order = np.lexsort((targets, ids))
+            assert runtimes is not None
+            order = np.lexsort((runtimes, targets, ids))
             self._best = order[np.searchsorted(ids[order], np.arange(len(self)))]
         return self._best
 
@@ -199,6 +207,7 @@ class Split(Sequence[StoredGraph]):
         collection: name of the collection.
         split: train, valid or test.
         folder: the data set: the folder that has `layout` and `tile`.
+        store: the folder of their files in the store.
         graphs: the programs.
         dropped: names of those that are left out because they have fewer than two distinct configs (train and valid).
         skipped: the damaged files, each with what is wrong.
@@ -208,6 +217,7 @@ class Split(Sequence[StoredGraph]):
     collection: str
     split: str
     folder: Path
+    store: Path
     graphs: tuple[StoredGraph, ...]
     dropped: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -224,6 +234,20 @@ class Split(Sequence[StoredGraph]):
     def __getitem__(self, index: int | slice) -> StoredGraph | tuple[StoredGraph, ...]:
         """One program, or some."""
         return self.graphs[index]
+
+    def to_json(self) -> dict[str, Any]:
+        """What was opened, without what is in it (`training.statistics`)."""
+        return {
+            "collection": self.collection,
+            "split": self.split,
+            "folder": str(self.folder),
+            "store": str(self.store),
+            "graphs": len(self),
+            "dropped": list(self.dropped),
+            "skipped": list(self.skipped),
+            "made": self.made,
+            "bytes": sum(graph.bytes for graph in self),
+        }
 
 
 def open_split(
@@ -274,6 +298,7 @@ def open_split(
         collection,
         split,
         files.root,
+        folder,
         tuple(graph for graph in graphs if graph.name not in few),
         dropped=tuple(sorted(few)),
         skipped=tuple(str(bad[path]) for path in sorted(bad)),
@@ -305,6 +330,18 @@ def map_file(path: Path, size: int) -> NDArray[np.uint8]:
         raise OSError(str(error).splitlines()[0]) from None
     content.flags.writeable = False
     return content
+
+
+def _batch(kind: str, values: NDArray[np.float32]) -> ConfigBatch:
+    """The batch of values from the store, which were checked when they came in: another check takes thrice the read."""
+    values.flags.writeable = False
+    if kind == "layout":
+        layouts = object.__new__(LayoutConfigs)
+        object.__setattr__(layouts, "node_config_feat", values)
+        return layouts
+    tiles = object.__new__(TileConfigs)
+    object.__setattr__(tiles, "config_feat", values)
+    return tiles
 
 
 def _fresh_header(source: Path, target: Path) -> Header | None:
