@@ -54,8 +54,8 @@ class BuildProgress:
             return
         if self._task is None:
             self._live.start()
-            self._task = self._live.add_task(f"{self._title}: converting")
-        self._live.update(self._task, completed=done, total=total, last=last)
+            self._task = self._live.add_task(f"{self._title}: converting", total=total, last=last)
+        self._live.update(self._task, completed=done, last=last)
 
     def __enter__(self) -> Self:
         return self
