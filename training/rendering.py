@@ -38,7 +38,6 @@ class BuildProgress:
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[last]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -46,7 +45,7 @@ class BuildProgress:
         )
         self._task: TaskID | None = None
 
-    def update(self, done: int, total: int, last: str) -> None:
+    def update(self, done: int, total: int, name: str) -> None:
         """A file was made."""
         if not self._console.is_terminal:
             if done == total or (total >= _LONG and done % (total // 10) == 0):
@@ -54,8 +53,8 @@ class BuildProgress:
             return
         if self._task is None:
             self._live.start()
-            self._task = self._live.add_task(f"{self._title}: converting", total=total, last=last)
-        self._live.update(self._task, completed=done, last=last)
+            self._task = self._live.add_task(f"{self._title}: converting", total=total)
+        self._live.update(self._task, completed=done)
 
     def __enter__(self) -> Self:
         return self

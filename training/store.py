@@ -80,10 +80,13 @@ class StoredGraph:
         Raises:
             IndexError: there is no such config.
         """
-        if len(ids) and not (ids.min() >= 0 and ids.max() < len(self)):
-            found = f"{ids.min()} to {ids.max()}"
-            raise IndexError(f"{self.name}: expected configs from 0 to {len(self) - 1}, found {found}")
-        return _batch(self.header.facts["kind"], self.config_table[self.config_codes[ids]])
+        if np.minimum.reduce(ids, initial=0) < 0:  # numpy would count from the end
+            raise self._no_config(ids)
+        try:
+            codes = self.config_codes.take(ids, axis=0)
+        except IndexError:
+            raise self._no_config(ids) from None
+        return _batch(self.header.facts["kind"], self.config_table.take(codes, axis=0))
 
     @property
     def config_table(self) -> NDArray[np.float32]:
@@ -173,6 +176,10 @@ class StoredGraph:
 
     def __repr__(self) -> str:
         return f"StoredGraph({self.collection}, {self.name}, {len(self)} configs)"
+
+    def _no_config(self, ids: NDArray[np.int64]) -> IndexError:
+        found = f"{ids.min()} to {ids.max()}"
+        return IndexError(f"{self.name}: expected configs from 0 to {len(self) - 1}, found {found}")
 
     def _times(self, name: str) -> NDArray[np.int64] | None:
         return self._arrays()[name].astype(np.int64) if name in self.header.arrays else None
