@@ -93,7 +93,7 @@ def test_damaged_files_end_the_command_unless_skipped(data: Path) -> None:
 def test_what_is_not_there(data: Path, options: tuple[str, ...], words: str) -> None:
     done = data_command("stats", data, "--store", data / "store", *options)
     assert done.exit_code == 1
-    assert f"{words}" in done.stderr
+    assert words in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -117,8 +117,6 @@ def test_the_bar_on_a_terminal_and_the_lines_of_a_log() -> None:
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
-    code = "import sys, autotune.cli; print([name for name in ('numpy', 'torch', 'jax', 'rich.progress') if name in sys.modules])"
+    code = "import sys, autotune.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert "numpy" not in done.stdout
-    assert "torch" not in done.stdout
-    assert "jax" not in done.stdout
+    assert {"numpy", "torch", "jax"}.isdisjoint(done.stdout.split())

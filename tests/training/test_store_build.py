@@ -95,7 +95,7 @@ def _bad(data: Path) -> dict[str, str]:
     good = (folder / "good.npz").read_bytes()
     (folder / "cut.npz").write_bytes(good[: len(good) // 2])
     flipped = bytearray(good)
-    flipped[len(good) // 3] ^= 255
+    flipped[100] ^= 255  # in the compressed features
     (folder / "flipped.npz").write_bytes(bytes(flipped))
     (folder / "text.npz").write_text("<html>not found</html>")
     (folder / "folder.npz").mkdir()

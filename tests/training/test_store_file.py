@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import training.store_file
 from training.store import map_file
 from training.store_file import Source, StoreFileError, read_header, write_store_file
 
 SOURCE = Source(10, 20, "digest")
-ARRAYS = {
+ARRAYS: dict[str, NDArray[Any]] = {
     "bytes": np.arange(5, dtype=np.uint8),
     "matrix": np.arange(6, dtype=np.int64).reshape(2, 3),
     "nothing": np.empty((0, 26), np.uint16),
