@@ -45,7 +45,10 @@ data_commands = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of `training` to the command line."""
+    from training import ranking_commands  # shares the options above
+
     app.add_typer(data_commands)
+    ranking_commands.register(app)
 
 
 @data_commands.command()
@@ -68,7 +71,7 @@ def stats(
     if as_json:
         typer.echo(json.dumps({"splits": [each.to_json() for each in facts]}, indent=2))
     else:
-        _wide_console().print(render_facts(facts))
+        wide_console().print(render_facts(facts))
 
 
 @data_commands.command()
@@ -89,7 +92,7 @@ def build(
     if as_json:
         typer.echo(json.dumps({"splits": [each.to_json() for each in splits]}, indent=2))
     else:
-        _wide_console().print(render_build(splits))
+        wide_console().print(render_build(splits))
 
 
 def _open(
@@ -114,7 +117,7 @@ def _open(
         yield opened
 
 
-def _wide_console() -> Console:
+def wide_console() -> Console:
     """A console that does not cut tables off where they go to a file or a pipe: rich would take 80 columns."""
     result = console()
     if not result.is_terminal:

@@ -1,0 +1,288 @@
+"""The commands that judge and use trained models: `autotune evaluate` and `autotune submit`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autotune.errors import AutotuneError
+from autotune.terminal import INTERRUPTED, console, fail
+from training.commands import Json, SkipBad, Store, Workers, wide_console
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from cost_model import CostModel
+    from training.predictions import Predictions
+    from training.store import Split
+
+Device = Annotated[str, typer.Option(help="Where learned models compute: cpu, cuda or cuda:1.")]
+Precision = Annotated[str, typer.Option(help="Of learned models: float32, or bfloat16 (faster on some processors).")]
+SaveScores = Annotated[
+    Path | None,
+    typer.Option("--save-scores", metavar="FILE.npz", help="Also keep the scores.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the command line."""
+    app.command()(evaluate)
+    app.command()(submit)
+
+
+def evaluate(
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A checkpoint, or a name such as analytical:tpu-v3. Several are judged together, as an ensemble.",
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="The data set: has `layout` or `tile`, `npz` or `npz_all`.")
+    ],
+    collection: Annotated[
+        str | None, typer.Option(help="Such as layout:xla:random.", show_default="the one in the checkpoint")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or valid (published test splits have no runtimes).")] = "valid",
+    indices: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Judge these configs: JSON, by program, of positions in its file.",
+            show_default="the official ones in DIR/eval_indices, if there",
+        ),
+    ] = None,
+    all_configs: Annotated[
+        bool, typer.Option("--all-configs", help="Judge all distinct configs, whatever indices there are.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Judge at most so many configs of a program.", show_default="all")
+    ] = None,
+    save_scores: SaveScores = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw tau per program (.png, .svg, .pdf).", show_default=False)
+    ] = None,
+    plot_scatter: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw runtimes against predicted ranks.", show_default=False),
+    ] = None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
+    skip_bad: SkipBad = False,
+    store: Store = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Judge how well a cost model ranks the configs of measured programs."""
+    from training import plots
+    from training.evaluate import predictions, report, score_graphs
+    from training.indices import check_indices, find_indices, read_indices
+    from training.predictions import check_writable
+    from training.ranking_tables import ScoringProgress, render_report
+
+    with _reported(as_json):
+        if indices is not None and all_configs:
+            raise TrainingError("--indices and --all-configs: expected one of them, found both")
+        for path in (plot, plot_scatter):
+            if path is not None:
+                plots.check_plot(path)
+        if save_scores is not None:
+            check_writable(save_scores)
+        model = _load(checkpoints, device, precision)
+        name = collection or _collection_of(model)
+        opened = _open(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
+        official = None
+        if indices is not None:
+            official = read_indices(indices)
+            check_indices(official, opened, indices)
+        elif not all_configs:
+            official = find_indices(data, opened.folder, name)
+        with ScoringProgress(console(stderr=True), f"{name}, {split}") as progress:
+            scored = list(score_graphs(model, opened, indices=official, limit=limit, progress=progress.update))
+        result = report(model.name, split, scored)
+        if save_scores is not None:
+            predictions(model.name, split, scored).save(save_scores)
+        if plot is not None:
+            plots.plot_report(result, plot)
+        if plot_scatter is not None:
+            plots.plot_scatter(scored, plot_scatter)
+    if as_json:
+        typer.echo(json.dumps(result.to_json() | {"skipped": list(opened.skipped)}, indent=2))
+        return
+    wide_console().print(render_report(result))
+    for what in opened.skipped:
+        typer.echo(f"skipped: {what}")
+    for path in (save_scores, plot, plot_scatter):
+        if path is not None:
+            typer.echo(f"written: {path}")
+
+
+def submit(
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CHECKPOINT]",
+            help="Checkpoints that say which collection they are for. Several for one collection are an ensemble.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="Where to write the submission.")] = Path(
+        "submission.csv"
+    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The data set; needed with checkpoints.", show_default=False),
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLLECTION=CHECKPOINT", help="A checkpoint for a collection (may be repeated).", show_default=False
+        ),
+    ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE.npz", help="Scores that --save-scores kept (may be repeated).", show_default=False),
+    ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Check against a sample submission: the same ids.", show_default=False),
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Write it although programs are missing.")] = False,
+    split: Annotated[str, typer.Option(help="The split that is ranked.")] = "test",
+    save_scores: SaveScores = None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
+    skip_bad: SkipBad = False,
+    store: Store = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the configs of all test programs and write the contest's submission file."""
+    from training.predictions import Predictions, check_writable, config_id, merge
+    from training.ranking_tables import ScoringProgress, render_submission
+    from training.submission import make_submission, order_ids, predict, read_sample
+
+    with _reported(as_json):
+        for path in (out, save_scores):
+            if path is not None:
+                check_writable(path)
+        wanted = read_sample(sample) if sample is not None else None
+        parts = [_of_split(Predictions.load(path), split, path) for path in scores or ()]
+        models = _models(checkpoints or (), checkpoint or (), device, precision)
+        if not models and not parts:
+            raise TrainingError("expected checkpoints or --scores, found neither")
+        if models and data is None:
+            raise TrainingError(
+                "expected --data DIR, the data set whose configs the checkpoints shall rank, found none"
+            )
+        opened = {
+            name: _open(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
+            for name in models
+            if data is not None
+        }
+        ids = [config_id(name, graph.name) for name, graphs in opened.items() for graph in graphs]
+        # Before hours of scoring; what is there twice is found when everything is merged.
+        order_ids([*ids, *(name for part in parts for name in part.scores)], sample=wanted, partial=partial)
+        for name, model in models.items():
+            with ScoringProgress(console(stderr=True), f"{name}, {split}") as progress:
+                parts.append(predict(model, opened[name], split=split, progress=progress.update))
+        merged = merge(parts)
+        submission = make_submission(merged, sample=wanted, partial=partial)
+        if save_scores is not None:
+            merged.save(save_scores)
+        submission.save(out)
+    skipped = [each for graphs in opened.values() for each in graphs.skipped]
+    if as_json:
+        facts = {"file": str(out), "checked_against": None if sample is None else str(sample)}
+        typer.echo(
+            json.dumps(
+                facts | {"programs": submission.counts(), "models": dict(merged.models), "skipped": skipped}, indent=2
+            )
+        )
+        return
+    wide_console().print(render_submission(submission.counts(), merged.models, skipped))
+    checked = "not checked against a sample submission (--sample)" if sample is None else f"all ids as in {sample}"
+    if sample is not None and partial:
+        checked = f"ids are among those of {sample}"
+    typer.echo(f"written: {out} ({sum(submission.counts().values()):,} programs; {checked})")
+
+
+def _load(names: Sequence[str], device: str, precision: str) -> CostModel:
+    """One cost model, or the ensemble of several."""
+    from cost_model import CostModel
+    from cost_model.ensemble import EnsembleCostModel
+
+    models = [CostModel.load(name, device=device, precision=precision) for name in names]  # type: ignore[arg-type]
+    return models[0] if len(models) == 1 else EnsembleCostModel(models)
+
+
+def _collection_of(model: CostModel) -> str:
+    """The collection that a model was trained for.
+
+    Raises:
+        TrainingError: its card names none, or it has no card.
+    """
+    from training.collections import COLLECTIONS
+
+    card = getattr(model, "card", None)
+    if card is None or card.target not in COLLECTIONS:
+        found = "a model without a card" if card is None else f"one for {card.target!r}"
+        raise TrainingError(
+            f"{model.name}: expected a checkpoint for one of {', '.join(COLLECTIONS)}, found {found}: "
+            "name the collection (evaluate: --collection; submit: --checkpoint COLLECTION=CHECKPOINT)"
+        )
+    return str(card.target)
+
+
+def _models(positional: Sequence[str], named: Sequence[str], device: str, precision: str) -> dict[str, CostModel]:
+    """The model of every collection, in the order of the collections."""
+    from training.collections import COLLECTIONS
+
+    names: dict[str, list[str]] = {collection: [] for collection in COLLECTIONS}
+    for name in positional:
+        names[_collection_of(_load([name], "cpu", precision))].append(name)
+    for option in named:
+        collection, separator, name = option.partition("=")
+        if not separator or not name or collection not in COLLECTIONS:
+            raise TrainingError(
+                f"--checkpoint: expected COLLECTION=CHECKPOINT with one of {', '.join(COLLECTIONS)}, found {option!r}"
+            )
+        names[collection].append(name)
+    return {collection: _load(each, device, precision) for collection, each in names.items() if each}
+
+
+def _of_split(predictions: Predictions, split: str, path: Path) -> Predictions:
+    if predictions.split != split:
+        raise TrainingError(f"{path}: expected scores of the split {split!r}, found those of {predictions.split!r}")
+    return predictions
+
+
+def _open(data: Path, collection: str, split: str, *, store: Path | None, workers: int | None, skip_bad: bool) -> Split:
+    from training.rendering import BuildProgress
+    from training.store import open_split
+
+    with BuildProgress(console(stderr=True), f"{collection}, {split}") as progress:
+        return open_split(
+            data, collection, split, store=store, workers=workers, skip_bad=skip_bad, progress=progress.update
+        )
+
+
+@contextmanager
+def _reported(as_json: bool) -> Iterator[None]:
+    """Ends with the exit code of what went wrong."""
+    from cost_model.errors import CostModelError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        console(stderr=True).print("interrupted: nothing was written")
+        raise typer.Exit(INTERRUPTED) from None
+    except CostModelError as error:
+        fail(TrainingError(str(error)), as_json)
+    except AutotuneError as error:
+        fail(error, as_json)
