@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from autotune.targets.isolation import Worker, WorkerFailure, WorkerFailureReason
@@ -26,9 +25,9 @@ Progress = Callable[[int, int, str], None]
 """Told how many files are done, of how many, and the name of the last one."""
 
 _FILE_TIME_LIMIT: Final = 3600.0
-"""Seconds for one file. The largest of the data set take about a minute."""
-_MEMORY_FACTOR: Final = 2.5
-"""Memory that a file takes while it is converted, over the size of its arrays."""
+"""Seconds for one file; 720 MB of arrays take 14 (one core here), and a disk may be slow."""
+_MEMORY_FACTOR: Final = 2.0
+"""Memory that a file takes while it is converted, over the size of its arrays: 1.5 with 720 MB of them."""
 _SMALL_BYTES: Final = 64 << 20
 """Arrays that this process converts before children have started."""
 _MEMORY_REASONS: Final = (WorkerFailureReason.OUT_OF_MEMORY, WorkerFailureReason.KILLED)
@@ -109,11 +108,15 @@ def build_file(job: Job) -> None:
     except GraphError as error:
         raise TrainingDataError(str(error)) from None
     arrays = _arrays(job, data)
-    facts = {"kind": job.kind, "distinct": job.distinct, "runs": 0 if data.configs is None else len(data.configs)}
+    facts = {"kind": job.kind, "runs": len(data.configs or ())}
     try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
         write_store_file(job.target, source, facts, arrays)
     except OSError as error:
-        raise StoreError(f"{job.target}: cannot be written: {error.strerror or error}") from None
+        cause = error.strerror or error
+        raise StoreError(
+            f"{job.target}: cannot be written: {cause}. Name a folder for the store: --store DIR"
+        ) from None
 
 
 def _arrays(job: Job, data: TuningArrays) -> dict[str, NDArray[Any]]:
@@ -132,11 +135,12 @@ def _arrays(job: Job, data: TuningArrays) -> dict[str, NDArray[Any]]:
     else:
         table, codes = code_values(configs.config_feat)
     arrays = _graph_arrays(graph) | {"config_table": table}
-    first, kinds = code_rows(codes) if job.distinct else (np.arange(len(codes)), np.arange(len(codes)))
-    if len(first) < len(codes):
-        arrays |= {"config_codes": codes[first], "raw_ids": kinds}
-    else:
-        arrays |= {"config_codes": codes}
+    if job.distinct:
+        first, kinds = code_rows(codes)
+        if len(first) < len(codes):
+            codes = codes[first]
+            arrays["raw_ids"] = kinds
+    arrays["config_codes"] = codes
     for name, times in (("raw_runtimes", data.runtimes), ("raw_normalizers", data.normalizers)):
         if times is not None:
             arrays[name] = times.astype(smallest_unsigned(int(times.max(initial=0))))

@@ -167,6 +167,25 @@ def read_header(path: Path) -> Header:
     return Header(Source(**document["source"]), document["facts"], arrays, size)
 
 
+def map_file(path: Path, size: int) -> NDArray[np.uint8]:
+    """The bytes of a file, read only, read from the disk when they are looked at; uint8[size].
+
+    Python's own `mmap` keeps a descriptor for every file, and a process may have 1,024; a split of tile:xla has 5,709
+    files. The mapping of torch keeps none.
+
+    Raises:
+        OSError: the file cannot be mapped.
+    """
+    import torch  # takes a second, which the processes that make files need not spend
+
+    try:
+        content: NDArray[np.uint8] = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+    except RuntimeError as error:
+        raise OSError(str(error).splitlines()[0]) from None
+    content.flags.writeable = False
+    return content
+
+
 def _header(source: Source, facts: Mapping[str, Any], places: Mapping[str, Place], size: int) -> bytes:
     document = {
         "source": asdict(source),

@@ -149,7 +149,9 @@ def test_a_source_that_becomes_damaged_is_not_served_from_the_store(data: Path, 
 def test_a_store_that_cannot_be_written(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _three(data)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"file/.*: the store cannot be written: Not a directory. Name another"):
+    with pytest.raises(
+        StoreError, match=r"file/.*: cannot be written: (Not a directory|File exists). Name another folder"
+    ):
         open_split(data, LAYOUT, "train", store=tmp_path / "file")
 
     def full(*_: object) -> None:
@@ -158,6 +160,26 @@ def test_a_store_that_cannot_be_written(data: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(store_build, "write_store_file", full)
     with pytest.raises(StoreError, match=r"a\.graph: cannot be written: No space left"):
         open_split(data, LAYOUT, "train", store=tmp_path / "store", skip_bad=True)
+
+
+def test_a_store_on_a_read_only_disk_serves_what_it_has(
+    data: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _three(data)
+    bad = data / "layout/xla/random/train/bad.npz"
+    bad.write_bytes(b"nothing")
+    open_split(data, LAYOUT, "train", store=store, skip_bad=True)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("training.store.os.open", read_only)
+    split = open_split(data, LAYOUT, "train", store=store, skip_bad=True)
+    assert ([graph.name for graph in split], split.made, len(split.skipped)) == (["a", "b", "c"], 0, 1)
+    write(data, LAYOUT, "train", "d", layouts(1, 2), [3, 4])
+    monkeypatch.setattr(store_build, "write_store_file", read_only)
+    with pytest.raises(StoreError, match=r"d\.graph: cannot be written: Read-only file system. Name another folder"):
+        open_split(data, LAYOUT, "train", store=store, skip_bad=True)
 
 
 class _Dying:

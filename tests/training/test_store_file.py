@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import training.store_file
-from training.store import map_file
-from training.store_file import Source, StoreFileError, read_header, write_store_file
+from training.store_file import Source, StoreFileError, map_file, read_header, write_store_file
 
 SOURCE = Source(10, 20, "digest")
 ARRAYS: dict[str, NDArray[Any]] = {
