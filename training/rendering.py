@@ -29,11 +29,13 @@ class BuildProgress:
     Args:
         console: where to (standard error, so that standard output stays clean for `--json`).
         title: what is built.
+        what: what was done, of how many.
     """
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Console, title: str, what: str = "files converted") -> None:
         self._console = console
         self._title = title
+        self._what = what
         self._live = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -49,11 +51,11 @@ class BuildProgress:
         """A file was made."""
         if not self._console.is_terminal:
             if done == total or (total >= _LONG and done % (total // 10) == 0):
-                self._console.print(f"{self._title}: {done:,} of {total:,} files converted")
+                self._console.print(f"{self._title}: {done:,} of {total:,} {self._what}")
             return
         if self._task is None:
             self._live.start()
-            self._task = self._live.add_task(f"{self._title}: converting", total=total)
+            self._task = self._live.add_task(f"{self._title}: {self._what}", total=total)
         self._live.update(self._task, completed=done)
 
     def __enter__(self) -> Self:

@@ -114,9 +114,7 @@ def build_file(job: Job) -> None:
         write_store_file(job.target, source, facts, arrays)
     except OSError as error:
         cause = error.strerror or error
-        raise StoreError(
-            f"{job.target}: cannot be written: {cause}. Name a folder for the store: --store DIR"
-        ) from None
+        raise StoreError(f"{job.target}: cannot be written: {cause}. Name another folder with --store") from None
 
 
 def _arrays(job: Job, data: TuningArrays) -> dict[str, NDArray[Any]]:

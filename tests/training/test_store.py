@@ -22,16 +22,6 @@ from training.store import StoredGraph, default_store, open_split
 LAYOUT, TILE = "layout:xla:default", "tile:xla"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
 def _same(graph: StoredGraph, npz: Path) -> None:
     """All that the file says, read back from the store."""
     published = read_npz(npz)

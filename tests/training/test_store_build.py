@@ -24,16 +24,6 @@ from training.store_file import read_header
 LAYOUT, TILE = "layout:xla:random", "tile:xla"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
 def _three(data: Path) -> list[Path]:
     return [write(data, LAYOUT, "train", name, layouts(1, 2, 1), [30, 20, 10]) for name in "abc"]
 
@@ -170,13 +160,17 @@ def test_a_store_on_a_read_only_disk_serves_what_it_has(
     bad.write_bytes(b"nothing")
     open_split(data, LAYOUT, "train", store=store, skip_bad=True)
 
+    os_open = os.open
+
     def read_only(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("training.store.os.open", read_only)
     split = open_split(data, LAYOUT, "train", store=store, skip_bad=True)
     assert ([graph.name for graph in split], split.made, len(split.skipped)) == (["a", "b", "c"], 0, 1)
-    write(data, LAYOUT, "train", "d", layouts(1, 2), [3, 4])
+    with monkeypatch.context() as writable:
+        writable.setattr("training.store.os.open", os_open)
+        write(data, LAYOUT, "train", "d", layouts(1, 2), [3, 4])
     monkeypatch.setattr(store_build, "write_store_file", read_only)
     with pytest.raises(StoreError, match=r"d\.graph: cannot be written: Read-only file system. Name another folder"):
         open_split(data, LAYOUT, "train", store=store, skip_bad=True)
