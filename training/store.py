@@ -171,17 +171,18 @@ def _building(folder: Path) -> Iterator[None]:
 
     The lock only saves work: files are put in place in one step, so nothing breaks on a file system without locks.
     """
-    try:
+    lock = None
+    # On a read-only store, whoever tries to write will say so; but perhaps all that is left to build is damaged.
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError:  # a read-only store: whoever tries to write will say so, but perhaps all that is left is damaged
-        yield
-        return
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in folder.glob(".*.tmp"):  # by a process that was killed: nobody else is here
-                left.unlink(missing_ok=True)
+            if lock is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                for left in folder.glob(".*.tmp"):  # by a process that was killed: nobody else is here
+                    left.unlink(missing_ok=True)
         yield
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
