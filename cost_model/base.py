@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PRETRAINED: Final = Path(__file__).parent / "pretrained"
 """The folder of the checkpoints that ship; the name of a model is that of its file without the ending."""
 
+ENSEMBLE: Final = "ensemble:"
+"""How the name of an ensemble begins; those of its members follow, with commas between them."""
+
 
 class CostModel(abc.ABC):
     """Says which of many configs of one program is likely to be fast.
@@ -68,6 +71,7 @@ class CostModel(abc.ABC):
             name_or_path: "analytical" (the model of one CPU core), "analytical:" and the name of a device
                 ("analytical:tpu-v5e"), the name of a checkpoint that ships with this package, or the path of any other
                 checkpoint. A word is a path if it ends in ".safetensors", has a slash in it, or is a file here.
+                "ensemble:" and several of these checkpoints, with commas between them, is the mean of their scores.
             device: where a learned model computes: "cpu", "cuda", "cuda:1"; None is "cpu". Analytical ones use numpy.
             precision: of a learned model's convolutions, see `cost_model.scoring.Scorer`.
 
@@ -87,6 +91,10 @@ class CostModel(abc.ABC):
         kind, _, argument = name.partition(":")
         if kind == "analytical" and (argument or "cpu") in DEVICES:
             return AnalyticalCostModel(DEVICES[argument or "cpu"])
+        if name.startswith(ENSEMBLE):
+            from cost_model.ensemble import EnsembleCostModel
+
+            return EnsembleCostModel.from_name(name, device=device, precision=precision)
         shipped = shipped_checkpoints()
         if name in shipped or _is_path(name):
             from cost_model.learned import LearnedCostModel

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import ToolchainError
+from cost_model.metrics import kendall_tau
 from training.errors import TrainingDataError, TrainingError
 from training.evaluate import ScoredGraph
 from training.history import TauHistory
@@ -30,6 +31,8 @@ _PANELS: Final = 12
 """Programs of a scatter plot at most."""
 _POINTS: Final = 5000
 """Configs of one panel at most; more are a blot, and megabytes of SVG."""
+_FEW: Final = 100
+"""Configs that are drawn as larger points."""
 _BLUE, _GREY, _DARK, _BAND = "#3465a4", "#a9afb5", "#2e3436", "#ecebe4"
 _LINES: Final = ("#3465a4", "#c4501b", "#4e8a0e", "#75507b", "#b8860b", "#16807a", "#a40000", "#8f5902")
 _STYLE: Final[Any] = {
@@ -92,12 +95,15 @@ def plot_report(report: RankingReport, path: Path) -> None:
             axes.set_ylabel(f"programs (of {len(graphs):,})")
         else:
             _bars(axes, report)
+        summary = f"{report.collection}, {report.split}"
         if math.isfinite(mean.value):
             axes.axvline(mean.value, color=_DARK, linewidth=1.2)
+            summary += f"\nmean {mean.value:.3f}"
+        if math.isfinite(mean.low):
             axes.axvspan(mean.low, mean.high, color=_BAND, linewidth=0, zorder=0)
+            summary += f", 95 % interval {mean.low:.3f} to {mean.high:.3f} (bootstrap over programs)"
         axes.set_xlabel("Kendall's tau (1: perfect order)")
-        interval = f"mean {mean.value:.3f}, 95 % interval {mean.low:.3f} to {mean.high:.3f} (bootstrap over programs)"
-        axes.set_title(f"{report.collection}, {report.split}\n{interval}", loc="left", fontsize=9)
+        axes.set_title(summary, loc="left", fontsize=9)
 
 
 def plot_scatter(scored: Sequence[ScoredGraph], path: Path) -> None:
@@ -115,13 +121,13 @@ def plot_scatter(scored: Sequence[ScoredGraph], path: Path) -> None:
     shown = scored[:_PANELS]
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
-    with _figure(path, width=0.6 + 3.2 * columns, height=0.6 + 2.5 * rows) as figure:
+    with _figure(path, width=max(5, 0.6 + 3.2 * columns), height=0.6 + 2.5 * rows) as figure:
         panels = figure.subplots(rows, columns, squeeze=False)
         for axes, each in zip(panels.flat, shown, strict=False):
             _scatter(axes, each)
         for axes in panels.flat[len(shown) :]:
             axes.set_axis_off()
-        figure.supxlabel("predicted rank (0: predicted to be the fastest)", fontsize=9)
+        figure.supxlabel("predicted rank (ring: the fastest config)", fontsize=9)
         tiles = shown[0].graph.raw_normalizers is not None
         figure.supylabel("runtime / runtime of the default tile" if tiles else "measured runtime (ms)", fontsize=9)
 
@@ -242,17 +248,31 @@ def _bars(axes: Axes, report: RankingReport) -> None:
 
 
 def _scatter(axes: Axes, each: ScoredGraph) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     ranks = np.argsort(np.argsort(each.scores, kind="stable"), kind="stable")
     costs = each.costs if each.graph.raw_normalizers is not None else each.costs / 1e6
     rows = np.arange(len(ranks))
     if len(rows) > _POINTS:
         rows = np.random.default_rng(0).choice(rows, size=_POINTS, replace=False)
-    axes.scatter(ranks[rows], costs[rows], s=4, color=_BLUE, alpha=0.35, linewidths=0, rasterized=True)
+    few = len(rows) <= _FEW
+    axes.scatter(
+        ranks[rows],
+        costs[rows],
+        s=14 if few else 4,
+        color=_BLUE,
+        alpha=1 if few else 0.35,
+        linewidths=0,
+        rasterized=True,
+    )
     best = int(np.argmin(costs))
-    axes.scatter([ranks[best]], [costs[best]], s=22, facecolors="none", edgecolors=_DARK, linewidths=1.2)
+    axes.scatter([ranks[best]], [costs[best]], s=45, facecolors="none", edgecolors=_DARK, linewidths=1.2)
     if costs.max() > 10 * costs.min():
         axes.set_yscale("log")
-    axes.set_title(_short(each.graph.name), loc="left", fontsize=9)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    tau = kendall_tau(each.scores, each.costs)
+    axes.set_title(f"{_short(each.graph.name)}, tau {tau:.3f}", loc="left", fontsize=9)
 
 
 def _short(name: str) -> str:

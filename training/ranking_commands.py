@@ -93,8 +93,9 @@ def evaluate(
                 plots.check_plot(path)
         if save_scores is not None:
             check_writable(save_scores)
-        model = _load(checkpoints, device, precision)
-        name = collection or _collection_of(model)
+        models = _load(checkpoints, device, precision)
+        name = collection or _common_collection(models)
+        model = _together(models)
         opened = _open(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
         official = None
         if indices is not None:
@@ -212,12 +213,16 @@ def submit(
     typer.echo(f"written: {out} ({sum(submission.counts().values()):,} programs; {checked})")
 
 
-def _load(names: Sequence[str], device: str, precision: str) -> CostModel:
-    """One cost model, or the ensemble of several."""
+def _load(names: Sequence[str], device: str, precision: str) -> list[CostModel]:
     from cost_model import CostModel
+
+    return [CostModel.load(name, device=device, precision=precision) for name in names]  # type: ignore[arg-type]
+
+
+def _together(models: Sequence[CostModel]) -> CostModel:
+    """One cost model, or the ensemble of several."""
     from cost_model.ensemble import EnsembleCostModel
 
-    models = [CostModel.load(name, device=device, precision=precision) for name in names]  # type: ignore[arg-type]
     return models[0] if len(models) == 1 else EnsembleCostModel(models)
 
 
@@ -239,21 +244,34 @@ def _collection_of(model: CostModel) -> str:
     return str(card.target)
 
 
+def _common_collection(models: Sequence[CostModel]) -> str:
+    """The collection that all of these models were trained for.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    collections = {model.name: _collection_of(model) for model in models}
+    if len(set(collections.values())) > 1:
+        found = ", ".join(f"{name} for {collection}" for name, collection in collections.items())
+        raise TrainingError(f"expected checkpoints for one collection, found {found}: name it with --collection")
+    return next(iter(collections.values()))
+
+
 def _models(positional: Sequence[str], named: Sequence[str], device: str, precision: str) -> dict[str, CostModel]:
-    """The model of every collection, in the order of the collections."""
+    """The model of every collection that has one, in the order of the collections."""
     from training.collections import COLLECTIONS
 
-    names: dict[str, list[str]] = {collection: [] for collection in COLLECTIONS}
-    for name in positional:
-        names[_collection_of(_load([name], "cpu", precision))].append(name)
+    models: dict[str, list[CostModel]] = {collection: [] for collection in COLLECTIONS}
+    for model in _load(positional, device, precision):
+        models[_collection_of(model)].append(model)
     for option in named:
         collection, separator, name = option.partition("=")
         if not separator or not name or collection not in COLLECTIONS:
             raise TrainingError(
                 f"--checkpoint: expected COLLECTION=CHECKPOINT with one of {', '.join(COLLECTIONS)}, found {option!r}"
             )
-        names[collection].append(name)
-    return {collection: _load(each, device, precision) for collection, each in names.items() if each}
+        models[collection] += _load([name], device, precision)
+    return {collection: _together(each) for collection, each in models.items() if each}
 
 
 def _of_split(predictions: Predictions, split: str, path: Path) -> Predictions:

@@ -91,7 +91,7 @@ def render_report(report: RankingReport) -> RenderableType:
     for title, means in _means(report):
         table.add_section()
         table.add_row(Text(title, style="bold"), "", *(_number(mean.value) for mean in means.values()))
-        for end, title in (("low", "95 % interval from"), ("high", "to")):
+        for end, title in (("low", "95 % interval from"), ("high", "to")) if len(report.graphs) > 1 else ():
             table.add_row(title, "", *(_number(getattr(mean, end)) for mean in means.values()), style="dim")
     return Group(Text(f"cost model: {report.model}"), Text(), table, Text(), *map(Text, _notes(report)))
 

@@ -1,13 +1,14 @@
-"""What every cost model must do, run over the analytical ones, and over learned ones with random weights."""
+"""What every cost model must do, run over the analytical ones, over learned ones with random weights, and ensembles."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from cost_model import DEVICES, AnalyticalCostModel, ConfigBatch, CostModel, GraphError, LayoutConfigs, ProgramGraph
+from cost_model.card import Space
 from tests.cost_model.graphs import Node, cpu_tiles, layout_configs, make_graph, product_graph, tile_configs
 from tests.cost_model.models import write_small
 
@@ -17,6 +18,8 @@ SERVED = [
     *((name, space) for name in ANALYTICAL for space in ("layout", "tile")),
     ("learned layout", "layout"),
     ("learned tile", "tile"),
+    ("ensemble layout", "layout"),
+    ("ensemble tile", "tile"),
 ]
 """Every model, with each space that it serves."""
 
@@ -58,16 +61,20 @@ def _programs(model: CostModel, space: str) -> tuple[ProgramGraph, ConfigBatch]:
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of the learned models."""
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files of the learned models, and the names of ensembles of two."""
     folder = tmp_path_factory.mktemp("learned")
-    write_small(folder / "layout.safetensors", "layout")
-    write_small(folder / "tile.safetensors", "tile")
-    return {"learned layout": folder / "layout.safetensors", "learned tile": folder / "tile.safetensors"}
+    names: dict[str, str] = {}
+    for space in get_args(Space):
+        files = [folder / f"{space}{seed}.safetensors" for seed in range(2)]
+        for seed, file in enumerate(files):
+            write_small(file, space, seed=seed)
+        names |= {f"learned {space}": str(files[0]), f"ensemble {space}": f"ensemble:{files[0]},{files[1]}"}
+    return names
 
 
 @pytest.fixture(params=SERVED, ids=" ".join)
-def served(request: pytest.FixtureRequest, checkpoints: dict[str, Path]) -> tuple[CostModel, str]:
+def served(request: pytest.FixtureRequest, checkpoints: dict[str, str]) -> tuple[CostModel, str]:
     """A model and a space."""
     name, space = request.param
     return CostModel.load(checkpoints.get(name, name)), space
@@ -128,15 +135,16 @@ def test_nothing_is_changed(model: CostModel, case: tuple[ProgramGraph, ConfigBa
 
 
 @pytest.mark.parametrize(("space", "other"), [("layout", "tile"), ("tile", "layout")])
-def test_a_model_of_one_space_refuses_the_other(checkpoints: dict[str, Path], space: str, other: str) -> None:
-    model = CostModel.load(checkpoints[f"learned {space}"])
-    for call in (model.score, model.rank):
-        with pytest.raises(GraphError, match=f"expected {space} configs, found {other} configs: use"):
-            call(*_programs(model, other))
+def test_a_model_of_one_space_refuses_the_other(checkpoints: dict[str, str], space: str, other: str) -> None:
+    for kind in ("learned", "ensemble"):
+        model = CostModel.load(checkpoints[f"{kind} {space}"])
+        for call in (model.score, model.rank):
+            with pytest.raises(GraphError, match=f"expected {space} configs, found {other} configs: use"):
+                call(*_programs(model, other))
 
 
 @pytest.mark.parametrize("name", [name for name, space in SERVED if space == "layout"])
-def test_configs_of_another_graph_are_refused(checkpoints: dict[str, Path], name: str) -> None:
+def test_configs_of_another_graph_are_refused(checkpoints: dict[str, str], name: str) -> None:
     configs = _random_layouts(_layout_graph(), 2)
     with pytest.raises(GraphError, match="expected 1 configurable nodes as in the graph, found 2"):
         CostModel.load(checkpoints.get(name, name)).score(product_graph(4, 4, 4), configs)
