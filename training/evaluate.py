@@ -14,7 +14,7 @@ from training.errors import TrainingDataError
 from training.indices import Choice, Indices, choose_configs
 from training.predictions import Predictions, Progress, ScoredCount, Scores, config_id, score_stored
 from training.ranking import RankingReport, rank_graph
-from training.store import StoredGraph
+from training.stored_graph import StoredGraph
 
 
 @dataclass(frozen=True, eq=False)

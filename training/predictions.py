@@ -20,12 +20,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_model import CostModel, CostModelError
+from cost_model import CostModel, CostModelError, features
 from cost_model.card import parse_object
 from cost_model.files import replace_file
 from training.collections import COLLECTIONS, SPLITS
 from training.errors import TrainingDataError, TrainingError
-from training.store import StoredGraph
+from training.stored_graph import StoredGraph
 
 Scores = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
@@ -83,9 +83,9 @@ def score_stored(
     Raises:
         TrainingError: the model cannot score this program, or a score is not finite.
     """
-    columns = graph.header.arrays["config_codes"].shape[1:]
-    row = 4 * int(np.prod(columns)) * (18 if graph.header.facts["kind"] == "layout" else 1)
-    step = max(1, _BATCH_BYTES // max(1, row))
+    tiles = graph.collection.startswith("tile:")
+    columns = features.TILE_FEATURES if tiles else features.LAYOUT_FEATURES * max(1, graph.configurable_nodes)
+    step = max(1, _BATCH_BYTES // (4 * columns))
     scores = np.empty(len(ids), np.float32)
     for start in range(0, len(ids), step):
         batch = ids[start : start + step]

@@ -18,7 +18,7 @@ from cost_model import CostModel
 from training.collections import COLLECTIONS
 from training.errors import TrainingDataError
 from training.predictions import Predictions, Progress, ScoredCount, Scores, config_id, score_stored, write_file
-from training.store import StoredGraph
+from training.stored_graph import StoredGraph
 
 HEADER: Final = "ID,TopConfigs"
 TILES_LISTED: Final = 5
