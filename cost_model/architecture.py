@@ -19,6 +19,8 @@ FeatureTransform = Literal["signed_log", "relu_log"]
 
 NODE_WIDTH: Final = 20
 OPCODE_WIDTH: Final = 12
+LAYOUT_ENTRIES: Final = features.MAXIMUM_RANK + 2
+"""What a layout column can hold: undecided, one of the first six dimensions, or any later one."""
 WIDEST: Final = 1 << 16
 """No layer is wider; the widest published one has 512. (How much memory a file may ask for: `checkpoint.py`.)"""
 
@@ -34,6 +36,12 @@ class Architecture:
         residual: whether a convolution's input is added to its output where both are equally wide.
         feature_transform: see `FeatureTransform`.
         output_scale: factor of the summed scores; 1e-3 in layout models, which learn seconds through milliseconds.
+        layout_embedding: width of a learned vector that stands for each entry of a layout, one table for all columns;
+            "undecided" and "not configurable" are then no numbers. 0: the raw numbers, as published. Layouts only.
+        modulo: whether ((x + 127) mod 128) / 128 is added for the node's first six dimensions and for the bounds of a
+            tile: how well a size x fills the 128 lanes of a register. Published: no. Source: the 3rd-place solution.
+        hops: keep only nodes within so many edges, in either direction, of a configurable node (`cost_model.pruning`).
+            None: all, as published. Layouts only. Source: the 1st-place solution.
 
     Raises:
         ArchitectureError: a value is out of range.
@@ -45,6 +53,9 @@ class Architecture:
     residual: bool = True
     feature_transform: FeatureTransform = "signed_log"
     output_scale: float = 1.0
+    layout_embedding: int = 0
+    modulo: bool = False
+    hops: int | None = None
 
     def __post_init__(self) -> None:
         known = (features.LAYOUT_FEATURES, features.TILE_FEATURES)
@@ -69,6 +80,27 @@ class Architecture:
         scale = self.output_scale
         fits = type(scale) in (int, float) and 0 < scale <= sys.float_info.max
         _check(fits, "output_scale", "a positive number", scale)
+        width, hops = self.layout_embedding, self.hops
+        fits = type(width) is int and 0 <= width <= WIDEST
+        _check(fits, "layout_embedding", f"a whole number from 0 to {WIDEST}", width)
+        _check(type(self.modulo) is bool, "modulo", "a bool", self.modulo)
+        _check(hops is None or (type(hops) is int and hops >= 0), "hops", "none, or a whole number from 0", hops)
+        if self.config_features != features.LAYOUT_FEATURES:
+            _check(width == 0, "layout_embedding", "0 in a model of tiles", width)
+            _check(hops is None, "hops", "none in a model of tiles, where every node has the config", hops)
+
+    @property
+    def node_columns(self) -> int:
+        """Columns that the linear layer of the nodes reads."""
+        return features.NODE_FEATURES + (features.SHAPE_DIMENSIONS.kept if self.modulo else 0)
+
+    @property
+    def config_columns(self) -> int:
+        """Columns that a config row has when it meets its node."""
+        if self.layout_embedding:
+            return features.LAYOUT_FEATURES * self.layout_embedding
+        bounds = sum(group.kept for group in features.TILE_BOUNDS)
+        return self.config_features + (bounds if self.modulo and self.config_features == features.TILE_FEATURES else 0)
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -76,14 +108,16 @@ class Architecture:
 
         `convs.i.lin_l` is applied to the mean of the incoming messages, `convs.i.lin_r` to the node itself.
         """
-        fused = NODE_WIDTH + OPCODE_WIDTH + self.config_features
+        fused = NODE_WIDTH + OPCODE_WIDTH + self.config_columns
         shapes: dict[str, tuple[int, ...]] = {
-            "node_feat_embedding.weight": (NODE_WIDTH, features.NODE_FEATURES),
+            "node_feat_embedding.weight": (NODE_WIDTH, self.node_columns),
             "node_feat_embedding.bias": (NODE_WIDTH,),
             "node_opcode_embedding.weight": (features.EMBEDDED_OPCODES, OPCODE_WIDTH),
             "input_shaping.weight": (self.in_channels, fused),
             "input_shaping.bias": (self.in_channels,),
         }
+        if self.layout_embedding:
+            shapes["layout_embedding"] = (LAYOUT_ENTRIES, self.layout_embedding)
         width = self.in_channels
         for layer, out in enumerate(self.channels):
             shapes[f"convs.{layer}.lin_l.weight"] = (out, width)

@@ -21,7 +21,7 @@ from cost_model.architecture import Architecture
 from cost_model.errors import ArchitectureError, CardError
 from cost_model.version import tool_version
 
-FORMAT: Final = (1, 0)
+FORMAT: Final = (2, 0)
 """Major and minor version of the cards that are written here."""
 
 Kind = Literal["sage"]
@@ -39,6 +39,9 @@ _ARCHITECTURE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "residual": (bool,),
     "feature_transform": (str,),
     "output_scale": (float, int),
+    "layout_embedding": (int,),
+    "modulo": (bool,),
+    "hops": (int, type(None)),
 }
 
 

@@ -204,6 +204,9 @@ KERNEL_BOUNDS: Final = ListColumns("kernel_bound", 0, 6)
 OUTPUT_BOUNDS: Final = ListColumns("output_bound", 8, 6)
 INPUT_BOUNDS: Final = ListColumns("input_bound", 16, 6)
 
+TILE_BOUNDS: Final = (KERNEL_BOUNDS, OUTPUT_BOUNDS, INPUT_BOUNDS)
+"""The parts of a tile config, in column order."""
+
 TILE_FEATURES: Final = 24
-TILE_FEATURE_NAMES: Final[tuple[str, ...]] = (*KERNEL_BOUNDS.names(), *OUTPUT_BOUNDS.names(), *INPUT_BOUNDS.names())
+TILE_FEATURE_NAMES: Final[tuple[str, ...]] = tuple(name for group in TILE_BOUNDS for name in group.names())
 """The name of every tile column. Absent bounds are 0, their sum and product too."""

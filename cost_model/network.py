@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cost_model import features
-from cost_model.architecture import NODE_WIDTH, OPCODE_WIDTH, Architecture, FeatureTransform
+from cost_model.architecture import LAYOUT_ENTRIES, NODE_WIDTH, OPCODE_WIDTH, Architecture, FeatureTransform
 
 with warnings.catch_warnings():
     # torch_geometric 2.8 calls torch.jit.script, which torch 2.13 deprecates.
@@ -38,17 +38,18 @@ class SageNetwork(nn.Module):
     Parameters are named as in the original code (`Architecture.parameter_shapes` lists them), so its state dicts fit.
 
     Args:
-        architecture: widths and switches.
+        architecture: widths and switches. `hops` is up to whoever gives it a graph (`cost_model.pruning`).
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.node_feat_embedding = nn.Linear(features.NODE_FEATURES, NODE_WIDTH)
+        self.node_feat_embedding = nn.Linear(architecture.node_columns, NODE_WIDTH)
         self.node_opcode_embedding = nn.Embedding(features.EMBEDDED_OPCODES, OPCODE_WIDTH)
-        self.input_shaping = nn.Linear(
-            NODE_WIDTH + OPCODE_WIDTH + architecture.config_features, architecture.in_channels
-        )
+        fused = NODE_WIDTH + OPCODE_WIDTH + architecture.config_columns
+        self.input_shaping = nn.Linear(fused, architecture.in_channels)
+        if architecture.layout_embedding:
+            self.layout_embedding = nn.Parameter(torch.randn(LAYOUT_ENTRIES, architecture.layout_embedding))
         widths = (architecture.in_channels, *architecture.channels)
         self.convs = nn.ModuleList(SAGEConv(*pair) for pair in itertools.pairwise(widths))
         self.output_shaping = nn.Linear(widths[-1], 1)
@@ -98,10 +99,50 @@ class SageNetwork(nn.Module):
         Returns:
             float32[n, in_channels].
         """
-        node = self.node_feat_embedding(transform_features(node_feat, self.architecture.feature_transform))
+        return functional.relu(self.embed_nodes(node_feat, node_opcode) + self.embed_configs(config_feat))
+
+    def embed_nodes(self, node_feat: Tensor, node_opcode: Tensor) -> Tensor:
+        """The share of the nodes in what enters the first convolution, before the activation.
+
+        Args:
+            node_feat: raw features, float32[n, 140].
+            node_opcode: ids, integers[n].
+
+        Returns:
+            float32[n, in_channels].
+        """
+        columns = transform_features(node_feat, self.architecture.feature_transform)
+        if self.architecture.modulo:
+            columns = torch.cat([columns, register_fill(node_feat[:, features.SHAPE_DIMENSIONS.entries])], dim=-1)
+        node = self.node_feat_embedding(columns)
         opcode = self.node_opcode_embedding(embedded_opcodes(node_opcode))
-        hidden: Tensor = functional.relu(self.input_shaping(torch.cat([node, opcode, config_feat], dim=-1)))
-        return hidden
+        fused = torch.cat([node, opcode], dim=-1)
+        return functional.linear(fused, self.input_shaping.weight[:, : fused.shape[1]], self.input_shaping.bias)
+
+    def embed_configs(self, config_feat: Tensor) -> Tensor:
+        """The share of the configs in what enters the first convolution, before the activation.
+
+        Args:
+            config_feat: config rows, float32[n, k].
+
+        Returns:
+            float32[n, in_channels].
+        """
+        encoded = self._encode_configs(config_feat)
+        return functional.linear(encoded, self.input_shaping.weight[:, NODE_WIDTH + OPCODE_WIDTH :])
+
+    def _encode_configs(self, config_feat: Tensor) -> Tensor:
+        """Config rows as the linear layer reads them; float32[n, config_columns]."""
+        if self.architecture.layout_embedding:
+            entries = (config_feat.long() - features.UNDECIDED).clamp(max=LAYOUT_ENTRIES - 1)
+            # A product with one-hot rows, whose gradient is the same in every run; that of a look-up is not on GPUs.
+            chosen = functional.one_hot(entries, LAYOUT_ENTRIES).to(self.layout_embedding.dtype) @ self.layout_embedding
+            # No layout is all zeros: such a row stands for a node that is not configurable.
+            return chosen.flatten(-2) * config_feat.any(dim=-1, keepdim=True)
+        if self.architecture.modulo and self.architecture.config_features == features.TILE_FEATURES:
+            bounds = torch.cat([config_feat[:, group.entries] for group in features.TILE_BOUNDS], dim=-1)
+            return torch.cat([config_feat, register_fill(bounds)], dim=-1)
+        return config_feat
 
 
 def transform_features(node_feat: Tensor, transform: FeatureTransform) -> Tensor:
@@ -117,6 +158,18 @@ def transform_features(node_feat: Tensor, transform: FeatureTransform) -> Tensor
     if transform == "relu_log":
         return torch.log1p(torch.relu(node_feat))
     return torch.sign(node_feat) * torch.log1p(node_feat.abs())
+
+
+def register_fill(sizes: Tensor) -> Tensor:
+    """How full the last row of 128 lanes is that a dimension takes: ((x + 127) mod 128) / 128.
+
+    Args:
+        sizes: sizes of dimensions, float32 of any shape.
+
+    Returns:
+        0 for one element in the last row, 127/128 for a full one (and for a dimension that is not there).
+    """
+    return torch.remainder(sizes + 127, 128) / 128
 
 
 def embedded_opcodes(node_opcode: Tensor) -> Tensor:

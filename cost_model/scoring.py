@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -26,13 +27,12 @@ from torch.nn import functional
 from cost_model import features
 from cost_model.base import check_fits
 from cost_model.errors import GraphError
-from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
+from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
 from cost_model.network import SageNetwork
+from cost_model.pruning import prune
 from cost_model.refinement import Convolution, Plan, Refinement, WeightedSums
 
 Precision = Literal["float32", "bfloat16"]
-
-_DTYPES: Final = (torch.float32, torch.bfloat16)
 
 _MEMORY: Final = 1 << 29
 """Bytes that the configs scored together may take, about."""
@@ -63,8 +63,11 @@ class Scorer:
         self._dtype = torch.float32 if precision == "float32" else torch.bfloat16
         self._architecture = network.architecture
         self._network = copy.deepcopy(network).to(self._device)
-        self._convolutions = [_FastConvolution(network, layer, self._device) for layer in range(len(network.convs))]
-        self._prepared: tuple[ProgramGraph, bool, Refinement] | None = None
+        dtypes = tuple(dict.fromkeys((torch.float32, self._dtype)))
+        self._convolutions = [
+            _FastConvolution(network, layer, self._device, dtypes) for layer in range(len(network.convs))
+        ]
+        self._prepared: tuple[ProgramGraph, ProgramGraph, Refinement] | None = None
 
     @torch.inference_mode()
     def score(self, graph: ProgramGraph, configs: ConfigBatch) -> NDArray[np.float32]:
@@ -87,19 +90,21 @@ class Scorer:
                 f"{type(configs).__name__}: expected configs with {self._architecture.config_features} columns, which "
                 f"is what the network reads, found {columns}"
             )
-        refinement = self._refine(graph, isinstance(configs, TileConfigs))
+        graph, refinement = self._refine(graph)
         step = max(1, _MEMORY // max(1, refinement.bytes_per_config))
         parts = [
             self._score(graph, refinement, configs[start : start + step]) for start in range(0, len(configs), step)
         ]
         return np.concatenate([np.zeros(0), *parts]).astype(np.float32)
 
-    def _refine(self, graph: ProgramGraph, everywhere: bool) -> Refinement:
-        """Keeps the last graph only: a search scores one graph many times."""
-        if self._prepared is None or self._prepared[0] is not graph or self._prepared[1] != everywhere:
-            refinement = Refinement(graph, len(self._convolutions), everywhere=everywhere)
-            self._prepared = (graph, everywhere, refinement)
-        return self._prepared[2]
+    def _refine(self, graph: ProgramGraph) -> tuple[ProgramGraph, Refinement]:
+        """The part of a graph that the network looks at. Keeps the last one only: a search scores one many times."""
+        if self._prepared is None or self._prepared[0] is not graph:
+            hops = self._architecture.hops
+            seen = graph if hops is None else prune(graph, hops)
+            everywhere = self._architecture.config_features == features.TILE_FEATURES
+            self._prepared = (graph, seen, Refinement(seen, len(self._convolutions), everywhere=everywhere))
+        return self._prepared[1:]
 
     def _score(self, graph: ProgramGraph, refinement: Refinement, configs: ConfigBatch) -> NDArray[np.float64]:
         """Scores as many configs at once as the memory allows, by halves if it must be."""
@@ -157,9 +162,12 @@ class _FastConvolution:
         network: the network.
         layer: which of its convolutions.
         device: where to compute.
+        dtypes: of the values that will be given.
     """
 
-    def __init__(self, network: SageNetwork, layer: int, device: torch.device) -> None:
+    def __init__(
+        self, network: SageNetwork, layer: int, device: torch.device, dtypes: Sequence[torch.dtype]
+    ) -> None:
         received, kept, bias = (
             network.get_parameter(f"convs.{layer}.{name}").detach().to(device)
             for name in ("lin_l.weight", "lin_r.weight", "lin_l.bias")
@@ -169,7 +177,7 @@ class _FastConvolution:
             kept = kept + torch.eye(self._width, device=device)
         # The bias belongs to what a node keeps, which every sum has exactly once.
         weight, both_biases = torch.cat([received, kept]), torch.cat([torch.zeros_like(bias), bias])
-        self._parameters = {dtype: (weight.to(dtype), both_biases.to(dtype)) for dtype in _DTYPES}
+        self._parameters = {dtype: (weight.to(dtype), both_biases.to(dtype)) for dtype in dtypes}
 
     def __call__(self, whole: Tensor, changes: Tensor, sums: Convolution) -> tuple[Tensor, Tensor]:
         """Computes the values after the convolution.

@@ -28,7 +28,7 @@ def test_json_and_back(space: Any) -> None:
 def test_json_by_hand() -> None:
     values = json.loads(small_card().to_json())
     assert values == {
-        "format": "1.0",
+        "format": "2.0",
         "name": "small-layout",
         "architecture": {
             "config_features": 18,
@@ -37,6 +37,9 @@ def test_json_by_hand() -> None:
             "residual": True,
             "feature_transform": "signed_log",
             "output_scale": 0.5,
+            "layout_embedding": 0,
+            "modulo": False,
+            "hops": None,
         },
         "space": "layout",
         "target": "cpu",
@@ -106,7 +109,7 @@ def test_the_label_kind_is_never_guessed() -> None:
         ({"format": "1"}, "format: expected a version"),
         ({"format": "1.-1"}, "format: expected a version"),
         ({"format": "1.9999999"}, "format: expected a version"),
-        ({"format": "0.9"}, "format: expected major version 1, found '0.9'"),
+        ({"format": "1.0"}, "format: expected major version 2, found '1.0'"),
     ],
 )
 def test_refused_values(changes: dict[str, Any], message: str) -> None:
@@ -163,8 +166,8 @@ def test_only_json_can_be_kept(value: object) -> None:
 
 
 def test_a_newer_format_or_schema_asks_for_an_upgrade() -> None:
-    with pytest.raises(CardError, match=r"format: expected 1, found the newer 2.0: upgrade xla-autotune"):
-        ModelCard.from_json(_changed(format="2.0", label_kind=None))
+    with pytest.raises(CardError, match=r"format: expected 2, found the newer 3.0: upgrade xla-autotune"):
+        ModelCard.from_json(_changed(format="3.0", label_kind=None))
     with pytest.raises(CardError, match="feature_schema: expected 1, found 2: upgrade xla-autotune"):
         ModelCard.from_json(_changed(feature_schema=2))
     with pytest.raises(CardError, match=r"feature_schema: expected 1, found 0: .*train the model again"):
@@ -173,11 +176,11 @@ def test_a_newer_format_or_schema_asks_for_an_upgrade() -> None:
 
 def test_keys_of_a_newer_minor_version_are_ignored() -> None:
     entry = {"name": "made up", "graphs": 2, "configs": 30, "families": ["dot", "conv"], "license": "Apache-2.0"}
-    assert ModelCard.from_json(_changed(format="1.1", temperature=1, training_data=[entry])) == small_card()
+    assert ModelCard.from_json(_changed(format="2.1", temperature=1, training_data=[entry])) == small_card()
     # The network itself is no matter of a minor version.
     architecture = json.loads(small_card().to_json())["architecture"] | {"aggregation": "max"}
     with pytest.raises(CardError, match="architecture: expected no keys but"):
-        ModelCard.from_json(_changed(format="1.1", architecture=architecture))
+        ModelCard.from_json(_changed(format="2.1", architecture=architecture))
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_the_file_as_others_see_it(path: Path) -> None:
         assert file.metadata() == {"card": card.to_json()}
         assert set(file.keys()) == set(card.architecture.parameter_shapes)
     # The card comes first, for `head`.
-    assert path.read_bytes()[8:].startswith(b'{"__metadata__":{"card":"{\\n  \\"format\\": \\"1.0\\",')
+    assert path.read_bytes()[8:].startswith(b'{"__metadata__":{"card":"{\\n  \\"format\\": \\"2.0\\",')
     # 20 * 140 + 20 + 120 * 12 + 4 * 50 + 4 + (6 * 4 + 6 + 6 * 4) + (6 * 6 + 6 + 6 * 6) + 6 + 1 weights of four bytes.
     assert len(_split(path.read_bytes())[1]) == 4 * 4603
 
@@ -235,7 +235,7 @@ def test_damaged_headers(path: Path, header: bytes, message: str) -> None:
         ({"label_kind": None}, "model card: label_kind: expected one of measured, estimated, found None"),
         ({"space": "tile"}, "model card: architecture: config_features: expected 24"),
         ({"feature_schema": 2}, "model card: feature_schema: expected 1, found 2: " + UPGRADE),
-        ({"format": "2.0"}, "model card: format: expected 1, found the newer 2.0: " + UPGRADE),
+        ({"format": "3.0"}, "model card: format: expected 2, found the newer 3.0: " + UPGRADE),
         ({"surprise": 1}, "model card: card: expected no keys but"),
     ],
 )
@@ -245,7 +245,7 @@ def test_cards_that_do_not_fit(path: Path, changes: dict[str, Any], message: str
 
 
 def test_cards_of_a_newer_minor_version(path: Path) -> None:
-    _change_card(path, format="1.7", surprise=1)
+    _change_card(path, format="2.7", surprise=1)
     assert read_checkpoint(path)[0] == small_card()
 
 
