@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from training.store import Split
 
 _PIPED_WIDTH: Final = 250
+_GOES_ON: Final = "the same command goes on from here"
 
 Data = Annotated[Path, typer.Argument(metavar="DIR", help="The data set: has `layout` or `tile`, `npz` or `npz_all`.")]
 Collections = Annotated[
@@ -65,7 +66,7 @@ def stats(
     from training.rendering import render_facts
     from training.statistics import split_facts
 
-    with _reported(as_json):
+    with reported(as_json, interrupted=_GOES_ON):
         opened = _open(data, collection, split, store=store, workers=workers, skip_bad=skip_bad)
         facts = [split_facts(each) for each in opened]
     if as_json:
@@ -87,7 +88,7 @@ def build(
     """Make the store beforehand; training makes what is missing by itself."""
     from training.rendering import render_build
 
-    with _reported(as_json):
+    with reported(as_json, interrupted=_GOES_ON):
         splits = list(_open(data, collection, split, store=store, workers=workers, skip_bad=skip_bad))
     if as_json:
         typer.echo(json.dumps({"splits": [each.to_json() for each in splits]}, indent=2))
@@ -106,15 +107,22 @@ def _open(
 ) -> Iterator[Split]:
     """The splits that were asked for, one after the other, with a bar for those that must be built."""
     from training.collections import chosen_splits
+
+    for collection, split in chosen_splits(data, collections or (), splits or ()):
+        yield open_with_bar(data, collection, split, store=store, workers=workers, skip_bad=skip_bad)
+
+
+def open_with_bar(
+    data: Path, collection: str, split: str, *, store: Path | None, workers: int | None, skip_bad: bool
+) -> Split:
+    """Opens a split; a bar shows what must be built for it."""
     from training.rendering import BuildProgress
     from training.store import open_split
 
-    for collection, split in chosen_splits(data, collections or (), splits or ()):
-        with BuildProgress(console(stderr=True), f"{collection}, {split}") as progress:
-            opened = open_split(
-                data, collection, split, store=store, workers=workers, skip_bad=skip_bad, progress=progress.update
-            )
-        yield opened
+    with BuildProgress(console(stderr=True), f"{collection}, {split}") as progress:
+        return open_split(
+            data, collection, split, store=store, workers=workers, skip_bad=skip_bad, progress=progress.update
+        )
 
 
 def wide_console() -> Console:
@@ -126,12 +134,22 @@ def wide_console() -> Console:
 
 
 @contextmanager
-def _reported(as_json: bool) -> Iterator[None]:
-    """Ends with the exit code of what went wrong."""
+def reported(as_json: bool, *, interrupted: str) -> Iterator[None]:
+    """Ends with the exit code of what went wrong.
+
+    Args:
+        as_json: whether to print the error as JSON too.
+        interrupted: what to say after Ctrl-C.
+    """
+    from cost_model.errors import CostModelError
+    from training.errors import TrainingError
+
     try:
         yield
     except KeyboardInterrupt:
-        console(stderr=True).print("interrupted: the same command goes on from here")
+        console(stderr=True).print(f"interrupted: {interrupted}")
         raise typer.Exit(INTERRUPTED) from None
+    except CostModelError as error:
+        fail(TrainingError(str(error)), as_json)
     except AutotuneError as error:
         fail(error, as_json)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autotune.errors import AutotuneError
-from autotune.terminal import INTERRUPTED, console, fail
-from training.commands import Json, SkipBad, Store, Workers, wide_console
+from autotune.terminal import console
+from training.commands import Json, SkipBad, Store, Workers, open_with_bar, reported, wide_console
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from cost_model import CostModel
     from training.predictions import Predictions
-    from training.store import Split
 
 Device = Annotated[str, typer.Option(help="Where learned models compute: cpu, cuda or cuda:1.")]
 Precision = Annotated[str, typer.Option(help="Of learned models: float32, or bfloat16 (faster on some processors).")]
@@ -85,7 +82,7 @@ def evaluate(
     from training.predictions import check_writable
     from training.ranking_tables import ScoringProgress, render_report
 
-    with _reported(as_json):
+    with reported(as_json, interrupted="nothing was written"):
         if indices is not None and all_configs:
             raise TrainingError("--indices and --all-configs: expected one of them, found both")
         for path in (plot, plot_scatter):
@@ -96,7 +93,7 @@ def evaluate(
         models = _load(checkpoints, device, precision)
         name = collection or _common_collection(models)
         model = _together(models)
-        opened = _open(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
+        opened = open_with_bar(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
         official = None
         if indices is not None:
             official = read_indices(indices)
@@ -168,7 +165,7 @@ def submit(
     from training.ranking_tables import ScoringProgress, render_submission
     from training.submission import make_submission, order_ids, predict, read_sample
 
-    with _reported(as_json):
+    with reported(as_json, interrupted="nothing was written"):
         for path in (out, save_scores):
             if path is not None:
                 check_writable(path)
@@ -182,7 +179,7 @@ def submit(
                 "expected --data DIR, the data set whose configs the checkpoints shall rank, found none"
             )
         opened = {
-            name: _open(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
+            name: open_with_bar(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
             for name in models
             if data is not None
         }
@@ -278,29 +275,3 @@ def _of_split(predictions: Predictions, split: str, path: Path) -> Predictions:
     if predictions.split != split:
         raise TrainingError(f"{path}: expected scores of the split {split!r}, found those of {predictions.split!r}")
     return predictions
-
-
-def _open(data: Path, collection: str, split: str, *, store: Path | None, workers: int | None, skip_bad: bool) -> Split:
-    from training.rendering import BuildProgress
-    from training.store import open_split
-
-    with BuildProgress(console(stderr=True), f"{collection}, {split}") as progress:
-        return open_split(
-            data, collection, split, store=store, workers=workers, skip_bad=skip_bad, progress=progress.update
-        )
-
-
-@contextmanager
-def _reported(as_json: bool) -> Iterator[None]:
-    """Ends with the exit code of what went wrong."""
-    from cost_model.errors import CostModelError
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        console(stderr=True).print("interrupted: nothing was written")
-        raise typer.Exit(INTERRUPTED) from None
-    except CostModelError as error:
-        fail(TrainingError(str(error)), as_json)
-    except AutotuneError as error:
-        fail(error, as_json)
