@@ -236,6 +236,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     Raises:
         RecipeError: it is of another type.
     """
+    if dataclasses.is_dataclass(hint):
+        raise RecipeError(f"{name}: expected one of {', '.join(field_names())}, found a group of fields")
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     for kind in kinds:
         if kind is NoneType and value is None:
