@@ -70,7 +70,7 @@ def plot_history(history: TauHistory, path: Path, *, title: str = "") -> None:
         if history.mean is not None:
             axes.plot(history.iterations, history.mean, color=_DARK, linewidth=2.4)
             ends.append((history.mean, "mean", _DARK))
-        _name_lines(axes, history.iterations, ends)
+        _name_lines(axes, ends)
         axes.set_xlabel("iteration")
         axes.set_ylabel("Kendall's tau (1: perfect order)")
         axes.set_title(title, loc="left")
@@ -186,9 +186,7 @@ def _cycle(named: bool) -> Iterator[str]:
         yield from _LINES if named else (_GREY,)
 
 
-def _name_lines(
-    axes: Axes, iterations: NDArray[np.int64], lines: Sequence[tuple[NDArray[np.float64], str, str]]
-) -> None:
+def _name_lines(axes: Axes, lines: Sequence[tuple[NDArray[np.float64], str, str]]) -> None:
     """Writes names to the right of the ends of lines, moved apart where ends are close."""
     ends = []
     for values, name, colour in lines:

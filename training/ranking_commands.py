@@ -16,6 +16,7 @@ from training.errors import TrainingError
 if TYPE_CHECKING:
     from cost_model import CostModel
     from training.predictions import Predictions
+    from training.store import Split
 
 Device = Annotated[str, typer.Option(help="Where learned models compute: cpu, cuda or cuda:1.")]
 Precision = Annotated[str, typer.Option(help="Of learned models: float32, or bfloat16 (faster on some processors).")]
@@ -174,15 +175,7 @@ def submit(
         models = _models(checkpoints or (), checkpoint or (), device, precision)
         if not models and not parts:
             raise TrainingError("expected checkpoints or --scores, found neither")
-        if models and data is None:
-            raise TrainingError(
-                "expected --data DIR, the data set whose configs the checkpoints shall rank, found none"
-            )
-        opened = {
-            name: open_with_bar(data, name, split, store=store, workers=workers, skip_bad=skip_bad)
-            for name in models
-            if data is not None
-        }
+        opened = _open_all(data, list(models), split, store=store, workers=workers, skip_bad=skip_bad)
         ids = [config_id(name, graph.name) for name, graphs in opened.items() for graph in graphs]
         # Before hours of scoring; what is there twice is found when everything is merged.
         order_ids([*ids, *(name for part in parts for name in part.scores)], sample=wanted, partial=partial)
@@ -197,17 +190,33 @@ def submit(
     skipped = [each for graphs in opened.values() for each in graphs.skipped]
     if as_json:
         facts = {"file": str(out), "checked_against": None if sample is None else str(sample)}
-        typer.echo(
-            json.dumps(
-                facts | {"programs": submission.counts(), "models": dict(merged.models), "skipped": skipped}, indent=2
-            )
-        )
+        found = {"programs": submission.counts(), "models": dict(merged.models), "skipped": skipped}
+        typer.echo(json.dumps(facts | found, indent=2))
         return
     wide_console().print(render_submission(submission.counts(), merged.models, skipped))
-    checked = "not checked against a sample submission (--sample)" if sample is None else f"all ids as in {sample}"
-    if sample is not None and partial:
-        checked = f"ids are among those of {sample}"
+    checked = "not checked against a sample submission (--sample)"
+    if sample is not None:
+        checked = f"{'all ids are in' if partial else 'the same ids as in'} {sample}"
     typer.echo(f"written: {out} ({sum(submission.counts().values()):,} programs; {checked})")
+
+
+def _open_all(
+    data: Path | None,
+    collections: Sequence[str],
+    split: str,
+    *,
+    store: Path | None,
+    workers: int | None,
+    skip_bad: bool,
+) -> dict[str, Split]:
+    """The splits of several collections."""
+    if not collections:
+        return {}
+    if data is None:
+        raise TrainingError("expected --data DIR, the data set whose configs the checkpoints shall rank, found none")
+    return {
+        name: open_with_bar(data, name, split, store=store, workers=workers, skip_bad=skip_bad) for name in collections
+    }
 
 
 def _load(names: Sequence[str], device: str, precision: str) -> list[CostModel]:

@@ -151,7 +151,7 @@ def test_the_command_with_all_five(data: Path, checkpoints: dict[str, Path], tmp
     options = ("--data", data, "--store", data / "store", "--out", out, "--sample", sample, "--save-scores", kept)
     done = submit_command(*checkpoints.values(), *options)
     assert done.exit_code == 0, done.output
-    assert "10 programs; all ids as in" in done.stdout
+    assert "10 programs; the same ids as in" in done.stdout
     header, *rows = out.read_text().splitlines()
     assert header == "ID,TopConfigs"
     assert [row.partition(",")[0] for row in rows] == ids
