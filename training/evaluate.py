@@ -109,6 +109,9 @@ def report(model: str, split: str, scored: Iterable[ScoredGraph]) -> RankingRepo
         model: name of the model that gave them.
         split: which split the programs are.
         scored: programs of one collection; at least one.
+
+    Raises:
+        TrainingDataError: there are none, or of several collections.
     """
     everything = list(scored)
     collections = {each.graph.collection for each in everything}
