@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune.database import Database
 from autotune.errors import AutotuneError
 from autotune.hlo.graph import program_graph
+from autotune.hlo.kernels import is_one_kernel, split_kernels
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read
 from autotune.result import SearchResult
+from autotune.spaces.base import Space
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
-from autotune.targets.base import KernelProvider, Target
-from autotune.tiles import better_tiles, search_tiles, tile_budget
+from autotune.targets.base import KernelProvider, PreparedProgram, Target
+from autotune.tiles import KernelTiles, better_tiles, search_tiles, tile_budget
 from autotune.tuner import Progress, Tuner
 from cost_model import CostModel
 from cost_model.errors import CostModelError
@@ -46,7 +48,8 @@ def search(
         program: a file in any format that `autotune.hlo.reader` knows, or a program already read.
         target: name of a target ("cpu"), or one that the caller owns.
         space: "layout", "tile", or "auto" (on a CPU tiles where the program has them, else layouts; on a TPU layouts,
-            then the tiles of the dearest kernels, with a third of the budget).
+            then the tiles of the dearest kernels, with a third of the budget). A file that is one optimised kernel
+            has, on a TPU, its tiles.
         budget: how many configs may be evaluated besides the default, those already in the database included.
         time_limit: seconds after which no further evaluation starts; None for no limit.
         strategy: "evolutionary" or "random".
@@ -72,67 +75,110 @@ def search(
         raise AutotuneError(f"time limit {time_limit}: expected a positive number of seconds")
     if strategy not in STRATEGIES:
         raise AutotuneError(f"strategy {strategy!r}: expected one of {', '.join(STRATEGIES)}")
-    on_stage("reading the program")
-    if not isinstance(program, Program):
-        program = read(Path(program), module_name=module_name)
     owned_target = open_target(target, time_limit=evaluation_time_limit) if isinstance(target, str) else None
     owned_database = None
     try:
         chosen = owned_target if owned_target is not None else target
         assert not isinstance(chosen, str)
+        kernels = isinstance(chosen, KernelProvider) and space != "layout"
+        on_stage("reading the program")
+        if not isinstance(program, Program):
+            program = read(Path(program), module_name=module_name, keep_kernels=kernels)
         cost_model = _cost_model(model, chosen)
         if not isinstance(database, Database):
             database = owned_database = Database.open(Path(database) if database is not None else None)
-        on_stage("compiling the default")
-        prepared = chosen.prepare(program)
-        choices = chosen.space(prepared, space)
-        both = space == "auto" and choices.kind == "layout" and isinstance(chosen, KernelProvider)
-        for_tiles = tile_budget(budget) if both else 0
-        tuner = Tuner(
-            target=chosen,
-            prepared=prepared,
-            space=choices,
-            strategy=STRATEGIES[strategy](choices),
-            cost_model=cost_model,
-            graph=program_graph(prepared.module.proto) if cost_model is not None else None,
-            database=database,
-            budget=budget - for_tiles,
-            time_limit=time_limit,
-            seed=seed,
-            reuse=reuse,
-            on_progress=on_progress,
-        )
-        result = tuner.run()
-        if not for_tiles or result.interrupted:
-            return result
-        assert isinstance(chosen, KernelProvider)
-        on_stage("taking the program apart into kernels")
-        kernel_target, kernels = chosen.kernels(prepared, result.best.config)
-        tiles = search_tiles(
-            kernel_target,
-            kernels,
-            model=_tile_model(cost_model, chosen),
-            database=database,
-            budget=for_tiles,
-            strategy=strategy,
-            seed=seed,
-            reuse=reuse,
-            on_progress=on_progress,
-            on_stage=on_stage,
-        )
-        if any(each.interrupted for each in tiles):
-            return replace(result, tiles=tuple(tiles), stopped="interrupted", budget=budget)
-        better = better_tiles(tiles)
-        tiled = None
-        if better:
-            on_stage(f"recompiling the program with {len(better)} tiles")
-            tiled = chosen.apply_tiles(prepared, result.best.config, better)
-        return replace(result, tiles=tuple(tiles), tiled=tiled, budget=budget)
+        run = _Run(chosen, cost_model, database, budget, time_limit, strategy, seed, reuse, on_progress, on_stage)
+        if kernels and is_one_kernel(program.proto):
+            return _search_kernel(run, program)
+        return _search_program(run, program, space)
     finally:
         if owned_database is not None:
             owned_database.close()
         if owned_target is not None:
             owned_target.close()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the stages of one search have in common: the arguments of `search`."""
+
+    target: Target
+    model: CostModel | None
+    database: Database
+    budget: int
+    time_limit: float | None
+    strategy: str
+    seed: int
+    reuse: bool
+    on_progress: Callable[[Progress], None]
+    on_stage: Callable[[str], None]
+
+    def tuner(
+        self, target: Target, prepared: PreparedProgram, space: Space, model: CostModel | None, budget: int
+    ) -> Tuner:
+        return Tuner(
+            target=target,
+            prepared=prepared,
+            space=space,
+            strategy=STRATEGIES[self.strategy](space),
+            cost_model=model,
+            graph=program_graph(prepared.module.proto) if model is not None else None,
+            database=self.database,
+            budget=budget,
+            time_limit=self.time_limit,
+            seed=self.seed,
+            reuse=self.reuse,
+            on_progress=self.on_progress,
+        )
+
+
+def _search_program(run: _Run, program: Program, space: str) -> SearchResult:
+    """One space; with "auto" on a target that takes programs apart layouts, then tiles."""
+    target = run.target
+    run.on_stage("compiling the default")
+    prepared = target.prepare(program)
+    choices = target.space(prepared, space)
+    both = space == "auto" and choices.kind == "layout" and isinstance(target, KernelProvider)
+    for_tiles = tile_budget(run.budget) if both else 0
+    result = run.tuner(target, prepared, choices, run.model, run.budget - for_tiles).run()
+    if not for_tiles or result.interrupted:
+        return result
+    assert isinstance(target, KernelProvider)
+    run.on_stage("taking the program apart into kernels")
+    tiles = search_tiles(
+        target.kernel_target,
+        target.kernels(prepared, result.best.config),
+        model=_tile_model(run.model, target),
+        database=run.database,
+        budget=for_tiles,
+        strategy=run.strategy,
+        seed=run.seed,
+        reuse=run.reuse,
+        on_progress=run.on_progress,
+        on_stage=run.on_stage,
+    )
+    if any(each.interrupted for each in tiles):
+        return replace(result, tiles=tuple(tiles), stopped="interrupted", budget=run.budget)
+    better = better_tiles(tiles)
+    tiled = None
+    if better:
+        run.on_stage(f"recompiling the program with {len(better)} tiles")
+        tiled = target.apply_tiles(prepared, result.best.config, better)
+    return replace(result, tiles=tuple(tiles), tiled=tiled, budget=run.budget)
+
+
+def _search_kernel(run: _Run, program: Program) -> SearchResult:
+    """The tiles of a file that is one kernel."""
+    assert isinstance(run.target, KernelProvider)
+    (kernel,) = split_kernels(program.proto)
+    target = run.target.kernel_target
+    run.on_stage(f"tiles of kernel {kernel.name}")
+    prepared = target.prepare_kernel(kernel)
+    named = replace(prepared.program, source=program.source, notes=program.notes)
+    prepared = replace(prepared, program=named, notes=program.notes)
+    tuner = run.tuner(target, prepared, target.space(prepared, "tile"), _tile_model(run.model, run.target), run.budget)
+    result = tuner.run()
+    return replace(result, tiles=(KernelTiles(kernel, (kernel.name,), 1.0, result),))
 
 
 def _cost_model(model: str | CostModel, target: Target) -> CostModel | None:

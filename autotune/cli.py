@@ -50,7 +50,10 @@ def _version_option(
 def search(
     file: File,
     target: Annotated[
-        str, typer.Option(help="Where to evaluate: cpu (measured), or tpu:v5e, tpu:v6e:2x2, ... (estimated).")
+        str,
+        typer.Option(
+            help="Where to evaluate: cpu or tpu, of this host (measured), or tpu:v5e, tpu:v6e:2x2, ... (estimated)."
+        ),
     ] = "cpu",
     budget: Annotated[
         int, typer.Option(min=1, help="Configs to evaluate besides the default, those in the database included.")
@@ -59,7 +62,10 @@ def search(
         float | None, typer.Option(help="Seconds after which no further evaluation starts.", show_default="none")
     ] = None,
     space: Annotated[
-        str, typer.Option(help="layout, tile, or auto (on a TPU layouts, then tiles of the dearest kernels).")
+        str,
+        typer.Option(
+            help="layout, tile, or auto (on a TPU layouts, then tiles; of a file that is one kernel its tiles)."
+        ),
     ] = "auto",
     strategy: Annotated[str, typer.Option(help="evolutionary (guided by the cost model) or random.")] = "evolutionary",
     model: Annotated[str, typer.Option(help="Cost model: auto, none, or a name such as analytical:cpu.")] = "auto",

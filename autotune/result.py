@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SMALLEST_GAIN = 0.05
 """A gain that is never called one: identical copies of a program differ by up to 4.2 % (xla_cpu.md, section 1)."""
 
+_BACKEND_ONLY = "Compile it with run_backend_only (executable_build_options of CompileOptionsProto)."
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -227,12 +229,18 @@ class SearchResult:
     def _tiled_json(self) -> JsonObject | None:
         if self.tiled is None:
             return None
-        return {
+        facts: JsonObject = {
             "asked": list(self.tiled.asked),
             "held": list(self.tiled.held),
             "cycles": self.tiled.cycles,
             "note": "cycles of forced tiles are the compiler's for the kernel alone, echoed",
         }
+        match self.tiled.measured:
+            case Measured() as measured:
+                facts |= {"seconds": measured.seconds, "default_seconds": measured.default_seconds}
+            case Failed() as failed:
+                facts |= {"reason": failed.reason.value, "message": failed.message}
+        return facts
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the result folder: best.json, the tuned program as HLO text and proto, all evaluations.
@@ -329,6 +337,8 @@ def evaluation_json(evaluation: Evaluation) -> JsonObject:
 
 def _how_to_use(tuned: TunedProgram, tiled: TiledProgram | None) -> str:
     flags: Iterable[str] = [f"{name}={value}" for name, value in tuned.options.items()]
+    if tuned.backend_only:
+        return f"tuned.hlo (text) and tuned.pb (HloModuleProto) hold the same kernel, with its tile. {_BACKEND_ONLY}"
     text = "tuned.hlo (text) and tuned.pb (HloModuleProto) hold the same program, before XLA's optimisation."
     if tuned.options or tuned.extra_options:
         extra = ",".join(f"{name}={value}" for name, value in tuned.extra_options.items())
@@ -336,7 +346,7 @@ def _how_to_use(tuned: TunedProgram, tiled: TiledProgram | None) -> str:
         text += f" and xla_backend_extra_options={extra}." if extra else "."
     if tiled is not None:
         text += (
-            " tuned_with_tiles.pb holds it with tiles as well, optimised up to memory space assignment: compile it "
-            "with run_backend_only (executable_build_options of CompileOptionsProto)."
+            " tuned_with_tiles.pb holds it with tiles as well, optimised up to memory space assignment. "
+            + _BACKEND_ONLY
         )
     return text

@@ -2,7 +2,7 @@
 
 The compiler chooses each tile as the minimum of its own estimate, so by that estimate it cannot be beaten. What a
 search adds without a TPU is the opinion of a cost model, tiles that are known to be accepted, and so a short list of
-what to measure first on a real TPU. Which of the two chose is said with each tile.
+what to measure first on a real TPU. Which of the two chose is said with each tile. With a TPU the tiles are timed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from autotune.database import Database
 from autotune.errors import AutotuneError
-from autotune.evaluation import Estimated, Evaluation
+from autotune.evaluation import Estimated, Evaluation, LabelKind, Measured
 from autotune.hlo.graph import program_graph
 from autotune.hlo.kernels import Kernel
-from autotune.hlo.window_config import ForcedTile
+from autotune.hlo.window_config import NO_ESTIMATE, ForcedTile, TileCandidate
 from autotune.result import SearchResult
 from autotune.spaces.base import config_id
+from autotune.spaces.tpu_tile import TpuTileSpace
 from autotune.strategies import STRATEGIES
 from autotune.targets.base import KernelTarget
 from autotune.tuner import Progress, Tuner
@@ -57,10 +58,28 @@ class KernelTiles:
     reason: str = ""
 
     @property
-    def measure_first(self) -> list[Evaluation]:
-        """A few tiles that the compiler accepts, besides its own: best first by the cost model, or else by cycles."""
-        scores = self.result.scores if self.result is not None else {}
+    def measured(self) -> bool:
+        """Whether the tiles were timed, so that there is nothing left to measure first."""
+        return self.result is not None and self.result.target.label is LabelKind.MEASURED
+
+    @property
+    def first(self) -> list[Evaluation]:
+        """A few tiles that the compiler accepts, besides its own.
+
+        The fastest where they were timed; else what to measure first, by the cost model or without one by cycles.
+        """
+        scores = self.result.scores if self.result is not None and not self.measured else {}
         return sorted(self.accepted, key=lambda e: (scores.get(config_id(e.config), 0.0), e.cost))[:_SHOWN]
+
+    @property
+    def own(self) -> TileCandidate | None:
+        """The compiler's choice: in the program, or for a kernel by itself alone."""
+        window = self.kernel.window
+        if window is not None:
+            cycles = NO_ESTIMATE if window.estimated_cycles is None else window.estimated_cycles
+            return TileCandidate(cycles, window.output_bounds, window.kernel_bounds)
+        space = self.result.space if self.result is not None else None
+        return space.candidate(space.default) if isinstance(space, TpuTileSpace) else None
 
     @property
     def accepted(self) -> list[Evaluation]:
@@ -72,7 +91,13 @@ class KernelTiles:
 
     @property
     def better(self) -> Evaluation | None:
-        """The tile with the fewest cycles, if these are fewer than the compiler's own choice has alone."""
+        """The tile that is best, if it is faster than the compiler's own by more than the noise.
+
+        Without times: the one with the fewest cycles, if these are fewer than the compiler's own choice has alone.
+        """
+        if self.measured:
+            assert self.result is not None
+            return self.result.best if self.result.improved else None
         fewer = [e for e in self.accepted if e.cost is not None and e.cost < 1.0]
         return min(fewer, key=lambda e: e.cost or 1.0, default=None)
 
@@ -83,7 +108,7 @@ class KernelTiles:
 
     def to_json(self) -> dict[str, Any]:
         """The facts, for machines."""
-        window = self.kernel.window
+        own = self.own
         return {
             "kernel": self.kernel.name,
             "opcode": self.kernel.opcode,
@@ -91,22 +116,31 @@ class KernelTiles:
             "executions": self.kernel.executions,
             "share_of_cycles": round(self.share, 4),
             "chosen_by_compiler": {
-                "output_bounds": list(window.output_bounds) if window else [],
-                "kernel_bounds": list(window.kernel_bounds) if window else [],
-                "estimated_cycles": window.estimated_cycles if window else None,
+                "output_bounds": list(own.output_bounds) if own else [],
+                "kernel_bounds": list(own.kernel_bounds) if own else [],
+                "estimated_cycles": own.cycles if own and own.cycles != NO_ESTIMATE else None,
             },
             "not_searched": self.reason or None,
             "ranked_by": self.result.cost_model if self.result is not None else None,
-            "measure_first": [
-                {
-                    **e.config.to_json()["tile"],
-                    "estimated_cycles": e.outcome.cycles if isinstance(e.outcome, Estimated) else None,
-                    "score": self.result.scores.get(config_id(e.config)) if self.result is not None else None,
-                }
-                for e in self.measure_first
-            ],
+            "fastest" if self.measured else "measure_first": [self._tile_json(each) for each in self.first],
             "failed": self.result.failures if self.result is not None else {},
         }
+
+    def _tile_json(self, evaluation: Evaluation) -> dict[str, Any]:
+        facts: dict[str, Any] = evaluation.config.to_json()["tile"] | {"estimated_cycles": cycles_of(evaluation)}
+        if isinstance(evaluation.outcome, Measured):
+            facts |= {"seconds": evaluation.outcome.seconds, "default_seconds": evaluation.outcome.default_seconds}
+        return facts | {"score": self.result.scores.get(config_id(evaluation.config)) if self.result else None}
+
+
+def cycles_of(evaluation: Evaluation) -> float | None:
+    """The compiler's estimate for the tile of an evaluation, measured or not."""
+    match evaluation.outcome:
+        case Estimated() as estimated:
+            return estimated.cycles
+        case _:
+            cycles = evaluation.details.get("estimated_cycles")
+            return cycles if isinstance(cycles, float) else None
 
 
 def tile_budget(budget: int) -> int:
@@ -202,15 +236,17 @@ def _cycles(group: Sequence[Kernel]) -> int:
 
 
 def better_tiles(found: Sequence[KernelTiles]) -> dict[str, ForcedTile]:
-    """Tiles that the compiler finds cheaper than its own choice when the kernel is alone, by the kernel's name.
+    """Tiles that are better than the compiler's own choice when the kernel is alone, by the kernel's name.
 
-    In a program some operands lie in the scratchpad, and the compiler has chosen for that, so there are such tiles.
+    There are some even by the compiler's own estimate: in a program some operands lie in the scratchpad, and it has
+    chosen for that.
     """
     tiles: dict[str, ForcedTile] = {}
     for each in found:
         evaluation = each.better
-        if evaluation is not None and isinstance(evaluation.outcome, Estimated):
+        cycles = cycles_of(evaluation) if evaluation is not None else None
+        if evaluation is not None and cycles is not None:
             tile = evaluation.config.to_json()["tile"]
             bounds = (tuple(tile["output_bounds"]), tuple(tile["kernel_bounds"]))
-            tiles |= dict.fromkeys(each.names, ForcedTile(*bounds, int(evaluation.outcome.cycles)))
+            tiles |= dict.fromkeys(each.names, ForcedTile(*bounds, int(cycles)))
     return tiles

@@ -129,7 +129,7 @@ def _programs(result: SearchResult) -> list[_Tried]:
     facts = {"program": {"name": program.name, "fingerprint": program.fingerprint, "source": program.source}}
     found = [_tried(result, f"{_plain(program.name)}.{result.space.kind}", facts)]
     for each in result.tiles:
-        if each.result is not None:
+        if each.result is not None and result.space.kind != "tile":  # else it is the same search once more
             kernel = each.kernel
             which = {
                 "name": kernel.name,

@@ -105,7 +105,7 @@ def test_ctrl_c_saves_the_best_so_far(model: Path, tmp_path: Path) -> None:
         (["inspect", "no/such/file.hlo"], 3, "no such file"),
         (["search"], 2, "Missing argument"),
         (["search", "MODEL", "--budget", "0"], 2, "budget"),
-        (["search", "MODEL", "--target", "abacus"], 1, "target 'abacus': expected cpu or tpu"),
+        (["search", "MODEL", "--target", "abacus"], 1, "target 'abacus': expected cpu, tpu or tpu"),
         (["search", "MODEL", "--space", "tile"], 4, "no tile choice"),
         (["search", "MODEL", "--database", "FOLDER"], 1, "is a folder"),
         (["search", "MODEL", "--out", "MODEL/result"], 1, "is a file; choose another place with --out"),
@@ -315,3 +315,49 @@ def _tile_runs(arrays: dict[str, NDArray[Any]]) -> list[tuning_pb2.ConfigProfile
 def _assert_identical(name: str, found: NDArray[Any], expected: NDArray[Any]) -> None:
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape), name
     assert found.tobytes() == expected.tobytes(), name
+
+
+TILED_KERNEL = """HloModule kernel, is_scheduled=true
+ENTRY main {
+  x = f32[512,512]{1,0:T(8,128)} parameter(0)
+  ROOT negated = f32[512,512]{1,0:T(8,128)} negate(x)
+}
+"""
+
+
+@pytest.mark.slow
+def test_a_file_that_is_one_kernel(tmp_path: Path) -> None:
+    pytest.importorskip("libtpu", reason="needs the TPU compiler (pip install 'xla-autotune[tpu]')")
+    model = tmp_path / "kernel.hlo"
+    model.write_text(TILED_KERNEL)
+    options = ["--target", "tpu:v5e", "--budget", 4, "--database", tmp_path / "db.sqlite"]
+    done = autotune("search", model, *options, "--save-tuning-data", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "estimated (compiler cycles, tpu v5e)" in done.stdout
+    assert "To measure first on a TPU, as analytical:tpu-v5e ranks them" in done.stdout
+    assert "measured" not in done.stdout
+    best = json.loads((tmp_path / "kernel.autotune" / "best.json").read_text())
+    assert best["space"]["kind"] == "tile"
+    assert best["program"]["source"] == "kernel.hlo (HLO text)"
+    assert "run_backend_only" in best["how_to_use"]
+    (tiles,) = best["tiles"]
+    assert tiles["kernel"] == "negated"
+    assert tiles["chosen_by_compiler"]["estimated_cycles"] == best["default"]["cycles"]
+    assert (tmp_path / "data" / "kernel_negated.tile.npz").exists() or list((tmp_path / "data").glob("*.tile.npz"))
+    moved = tmp_path / "reshape.hlo"
+    moved.write_text(TILED_KERNEL.replace("f32[512,512]{1,0:T(8,128)} negate", "f32[256,1024]{1,0:T(8,128)} reshape"))
+    for space in ("tile", "auto"):
+        refused = autotune("search", moved, *options, "--space", space)
+        assert refused.returncode == 4, refused.stdout
+        assert "kernel 'negated' (reshape) has no choice of tiles: the TPU compiler lists none" in refused.stderr
+
+
+def test_a_tpu_that_is_not_there(model: Path) -> None:
+    pytest.importorskip("libtpu", reason="needs the TPU compiler (pip install 'xla-autotune[tpu]')")
+    if Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists():
+        pytest.skip("this host may have a TPU")
+    done = autotune("search", model, "--target", "tpu")
+    assert done.returncode == 1
+    assert "error: target 'tpu': no TPU of this host can be opened. Looked for:" in done.stderr
+    assert "Without a TPU, name a generation to compile for: tpu:v2" in done.stderr
+    assert "Traceback" not in done.stderr

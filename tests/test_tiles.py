@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from autotune.database import Database
-from autotune.errors import SpaceError
-from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, LabelKind, Outcome
+from autotune.evaluation import Evaluation, Failed, FailureReason, LabelKind
 from autotune.hlo.kernels import Kernel
-from autotune.hlo.program import Program
 from autotune.hlo.reader import read_bytes
 from autotune.hlo.window_config import ForcedTile, TileCandidate, WindowConfig
-from autotune.spaces.base import Config, Space
-from autotune.spaces.tpu_tile import TpuTileConfig, TpuTileSpace
-from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.spaces.tpu_tile import TpuTileConfig
 from autotune.tiles import FEWEST_TILES, MOST_KERNELS, KernelTiles, better_tiles, search_tiles, tile_budget
 from cost_model import CostModel, LayoutConfigs, ProgramGraph, TileConfigs, features
-
-TILES = [TileCandidate(100 * place, (size,)) for place, size in enumerate((64, 32, 16, 8, 4, 2, 1), start=1)]
-"""The larger, the cheaper: (64,) takes 100 cycles and is the compiler's choice, (1,) takes 700."""
+from tests.tables import TILES, ListedTarget
 
 
 def kernel(name: str, cycles: int | None, *, size: int = 8, executions: int = 1) -> Kernel:
@@ -36,67 +29,6 @@ def kernel(name: str, cycles: int | None, *, size: int = 8, executions: int = 1)
     module = read_bytes(text.encode(), name, keep_optimised=True).proto
     window = None if cycles is None else WindowConfig((), (64,), estimated_cycles=cycles)
     return Kernel(name, "negate", module, window, executions)
-
-
-@dataclass
-class ListedTarget:
-    """Each kernel has the tiles of a table; all of them hold, unless `outcome` says otherwise."""
-
-    candidates: Mapping[str, Sequence[TileCandidate]] = field(default_factory=dict)
-    outcome: Callable[[TpuTileConfig], Failed | None] = lambda config: None
-    interrupt_after: int | None = None
-    log: list[tuple[str, TpuTileConfig]] = field(default_factory=list)
-    spaces: dict[str, TpuTileSpace] = field(default_factory=dict)
-    parallel: int = 2
-
-    @property
-    def description(self) -> TargetDescription:
-        return TargetDescription("listed", "a table", "1", LabelKind.ESTIMATED, "tpu-v5e")
-
-    def prepare_kernel(self, kernel: Kernel) -> PreparedProgram:
-        self.spaces[kernel.name] = TpuTileSpace(kernel, self.candidates.get(kernel.name, TILES))
-        program = Program(kernel.name, kernel.module.SerializeToString(deterministic=True), kernel.name)
-        return PreparedProgram(program, program)
-
-    def prepare(self, program: Program) -> PreparedProgram:
-        raise SpaceError("kernels only")
-
-    def space(self, prepared: PreparedProgram, kind: str) -> Space:
-        assert kind == "tile"
-        return self.spaces[prepared.program.name]
-
-    def evaluate(
-        self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
-    ) -> list[Evaluation]:
-        if self.interrupt_after is not None and len(self.log) >= self.interrupt_after:
-            raise KeyboardInterrupt
-        space = self.spaces[prepared.program.name]
-        default = space.candidate(space.default)
-        evaluations = []
-        for config in configs:
-            assert isinstance(config, TpuTileConfig)
-            self.log.append((space.kernel.name, config))
-            candidate = space.candidate(config)
-            assert candidate is not None
-            assert default is not None
-            outcome: Outcome = self.outcome(config) or Estimated(candidate.cycles, default.cycles)
-            evaluations.append(Evaluation(config, outcome, 0.1, purpose))
-        return evaluations
-
-    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
-        return TunedProgram(prepared.program.module)
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None: ...
-
-    def searched(self) -> dict[str, int]:
-        """Tiles tried by kernel, defaults apart."""
-        names = [name for name, config in self.log if config != TpuTileConfig()]
-        return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
 class SmallestFirst(CostModel):
@@ -188,11 +120,11 @@ def test_the_same_search_again_evaluates_nothing(database: Database) -> None:
 def test_a_kernel_without_tiles_says_why_and_the_next_one_is_searched(database: Database) -> None:
     kernels = [kernel("a", 500), kernel("b", 300, size=16), kernel("c", 200, size=24)]
     refused = Failed(FailureReason.COMPILE_ERROR, "no")
-    target = ListedTarget({"a": []})
+    target = ListedTarget(candidates={"a": []})
     first, second, third = search(target, kernels, database)
     assert first.result is None
     assert "kernel 'a' (negate) has no choice of tiles" in first.reason
-    assert (first.measure_first, first.better) == ([], None)
+    assert (first.first, first.better) == ([], None)
     assert (first.to_json()["not_searched"], first.to_json()["ranked_by"]) == (first.reason, None)
     assert target.searched() == {"b": 4, "c": 4}
     assert (second.reason, third.reason) == ("", "")
@@ -209,8 +141,8 @@ def test_what_to_measure_first_is_up_to_the_model_or_else_to_the_cycles(database
     )
     assert by_cycles.result is not None
     assert len(by_cycles.result.evaluations) == 7, "six tiles and the default: all that there are"
-    assert [_bounds(each) for each in by_cycles.measure_first] == [(32,), (16,), (8,)]
-    assert [_bounds(each) for each in by_score.measure_first] == [(1,), (2,), (4,)]
+    assert [_bounds(each) for each in by_cycles.first] == [(32,), (16,), (8,)]
+    assert [_bounds(each) for each in by_score.first] == [(1,), (2,), (4,)]
     facts = by_score.to_json()
     assert facts["ranked_by"] == "smallest first"
     assert facts["measure_first"][0] == {
@@ -227,7 +159,7 @@ def test_tiles_that_did_not_hold_are_not_recommended(database: Database) -> None
     other = Failed(FailureReason.NOT_APPLIED, "another")
     target = ListedTarget(outcome=lambda config: other if config.output_bounds in ((32,), (1,)) else None)
     (found,) = search(target, [kernel("a", 500)], database)
-    assert [_bounds(each) for each in found.measure_first] == [(16,), (8,), (4,)]
+    assert [_bounds(each) for each in found.first] == [(16,), (8,), (4,)]
     assert len(found.accepted) == 4
     assert found.to_json()["failed"] == {"not applied": 2}
 
@@ -237,12 +169,43 @@ def test_tiles_with_fewer_cycles_than_the_compiler_s_choice(database: Database) 
     cheaper = [*TILES[:4], TileCandidate(80, (4,)), TileCandidate(90, (2,))]
     equal = [*TILES[:1], TileCandidate(100, (4,)), TileCandidate(150, (2,))]
     kernels = [kernel("a", 500), kernel("b", 300, size=16)]
-    found = search(ListedTarget({"a": equal, "b": cheaper}), kernels, database, budget=20)
+    found = search(ListedTarget(candidates={"a": equal, "b": cheaper}), kernels, database, budget=20)
     first, second = found
     assert first.better is None
     assert second.better is not None
     assert second.better.cost == pytest.approx(0.8)
     assert better_tiles(found) == {"b": ForcedTile((4,), (), 80)}
+
+
+def test_tiles_that_were_timed_are_ranked_by_the_clock(database: Database) -> None:
+    target = ListedTarget(label=LabelKind.MEASURED)  # of which (1,) is the fastest: 7 times as fast as the default
+    (found,) = search(target, [kernel("a", 500)], database, model=SmallestFirst(), budget=20)
+    assert found.measured
+    assert [_bounds(each) for each in found.first] == [(1,), (2,), (4,)]
+    assert found.better is not None
+    assert found.better.cost == pytest.approx(1 / 7)
+    assert better_tiles([found]) == {}, "the table gives no cycles with a time, and without them no tile is forced"
+    facts = found.to_json()
+    assert "measure_first" not in facts
+    assert facts["fastest"][0] == {
+        "output_bounds": [1],
+        "kernel_bounds": [],
+        "estimated_cycles": None,
+        "seconds": pytest.approx(1e-6 / 700),
+        "default_seconds": pytest.approx(1e-8),
+        "score": 1.0,
+    }
+
+
+def test_a_kernel_by_itself_has_the_tile_that_the_compiler_would_choose(database: Database) -> None:
+    alone = Kernel("a", "negate", kernel("a", None).module, None, 1)
+    (found,) = search(ListedTarget(), [alone], database)
+    assert found.own == TILES[0]
+    assert found.to_json()["chosen_by_compiler"] == {
+        "output_bounds": [64],
+        "kernel_bounds": [],
+        "estimated_cycles": 100,
+    }
 
 
 def test_ctrl_c_ends_the_search_of_all_kernels(database: Database) -> None:

@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from autotune import api
 from autotune.database import Database
-from autotune.errors import AutotuneError, DefaultFailedError, SpaceError
-from autotune.evaluation import Evaluation, Failed, FailureReason, LabelKind, Measured, Outcome
-from autotune.hlo.program import Program
+from autotune.errors import AutotuneError, DefaultFailedError
+from autotune.evaluation import Failed, FailureReason
 from autotune.result import SMALLEST_GAIN, SearchResult
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
-from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.base import PreparedProgram
 from tests import programs
 from tests.cost_model.models import write_small
-
-
-def few_constraints_are_good(config: Config) -> float:
-    """1 for the default, 0.8 with one tensor decided, then rising."""
-    assert isinstance(config, LayoutConfig)
-    return 1.0 if not config.orders else 0.7 + 0.1 * len(config.orders)
-
-
-@dataclass
-class KnownTarget:
-    """Costs come from a function; every call is logged."""
-
-    cost: Callable[[Config], float | Failed] = few_constraints_are_good
-    label: LabelKind = LabelKind.MEASURED
-    noise: float = 0.01
-    log: list[tuple[str, str]] = field(default_factory=list)
-    interrupt_after: int | None = None
-    parallel: int = 1
-
-    @property
-    def description(self) -> TargetDescription:
-        return TargetDescription("known", "a table", "1", self.label, "cpu")
-
-    def prepare(self, program: Program) -> PreparedProgram:
-        return PreparedProgram(program, program)
-
-    def space(self, prepared: PreparedProgram, kind: str) -> Space:
-        if kind == "tile":
-            raise SpaceError("no tile choice")
-        return LayoutSpace(prepared.module.proto)
-
-    def evaluate(
-        self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
-    ) -> list[Evaluation]:
-        if self.interrupt_after is not None and len(self.log) >= self.interrupt_after:
-            raise KeyboardInterrupt
-        evaluations = []
-        for config in configs:
-            self.log.append((purpose, config_id(config)))
-            cost = self.cost(config)
-            outcome: Outcome = cost if isinstance(cost, Failed) else Measured(cost, 0.01, 1.0, self.noise, 0.01, 4, 24)
-            evaluations.append(Evaluation(config, outcome, 0.1, purpose))
-        return evaluations
-
-    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
-        return TunedProgram(prepared.program.module)
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None: ...
-
-    def searched(self) -> list[str]:
-        return [identity for purpose, identity in self.log if purpose == "search"]
-
+from tests.tables import KnownTarget, few_constraints_are_good
 
 DEFAULT = config_id(LayoutConfig())
 

@@ -37,8 +37,9 @@ from cost_model import LayoutConfigs, TileConfigs
 from cost_model.npz import read_npz
 from protos import tuning_pb2
 from tests import programs
+from tests.tables import TILES, ListedTarget
 from tests.test_cli import autotune
-from tests.test_tiles import TILES, ListedTarget, kernel
+from tests.test_tiles import kernel
 from tests.test_tiles import search as search_kernels
 
 REFUSED = Failed(FailureReason.COMPILE_ERROR, "no")
@@ -298,7 +299,9 @@ def kernels() -> list[KernelTiles]:
     names = {"fusion.1": 500, "copy.2": 300, "add.3": 200}
     found = [kernel(name, cycles, size=8 * (place + 1)) for place, (name, cycles) in enumerate(names.items())]
     other = Failed(FailureReason.NOT_APPLIED, "another")
-    target = ListedTarget({"add.3": []}, outcome=lambda config: other if config.output_bounds == (16,) else None)
+    target = ListedTarget(
+        candidates={"add.3": []}, outcome=lambda config: other if config.output_bounds == (16,) else None
+    )
     with Database.in_memory() as database:
         return search_kernels(target, found, database, budget=20)
 

@@ -257,9 +257,8 @@ class Device:
             serialized: from `LoadedProgram.serialized`, or in the same form (`autotune.targets.tpu.executable`).
         """
         devices = xla_client.DeviceList((self._handle,))
-        return LoadedProgram(
-            self._client.deserialize_executable(serialized, devices, xla_client.CompileOptions()), self
-        )
+        executable = self._client.deserialize_executable(serialized, devices, xla_client.CompileOptions())
+        return LoadedProgram(executable, self, serialized)
 
     def put(self, array: NDArray[Any], layout: Any = None) -> Any:
         """An array on the device, of exactly this dtype.
@@ -300,11 +299,18 @@ def attached_device(platform: str) -> Device:
 
 
 class LoadedProgram:
-    """A program that is ready to run on a device."""
+    """A program that is ready to run on a device.
 
-    def __init__(self, executable: Any, device: Device) -> None:
+    Args:
+        executable: jaxlib's.
+        device: that it is loaded on.
+        serialized: what it was loaded from. (XLA:CPU serializes what it has loaded without the functions in it.)
+    """
+
+    def __init__(self, executable: Any, device: Device, serialized: bytes | None = None) -> None:
         self._executable = executable
         self._device = device
+        self._serialized = serialized
 
     def __call__(self, arguments: Sequence[Any]) -> Any:
         """Run once and wait for the outputs.
@@ -335,8 +341,9 @@ class LoadedProgram:
     @property
     def serialized(self) -> bytes:
         """For `Device.load`, in this process or another."""
-        blob: bytes = self._executable.serialize()
-        return blob
+        if self._serialized is None:
+            self._serialized = self._executable.serialize()
+        return self._serialized
 
     def copy(self) -> LoadedProgram:
         """The same machine code loaded once more, at other addresses."""

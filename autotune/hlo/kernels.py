@@ -19,6 +19,8 @@ from functools import cached_property
 
 from autotune.hlo.fingerprint import fingerprint
 from autotune.hlo.loops import count_executions
+from autotune.hlo.modules import entry_computation
+from autotune.hlo.optimised import is_optimised
 from autotune.hlo.window_config import WindowConfig, read_window_config
 from protos import hlo_pb2, xla_data_pb2
 
@@ -89,6 +91,17 @@ def split_kernels(optimised: hlo_pb2.HloModuleProto) -> list[Kernel]:
                 window, executions = windows[instruction.id], counts[computation.id]
                 kernels.append(Kernel(instruction.name, instruction.opcode, module, window, executions))
     return kernels
+
+
+def is_one_kernel(module: hlo_pb2.HloModuleProto) -> bool:
+    """Whether a program is a kernel that a compiler has made: optimised, and one instruction of parameters.
+
+    The kernels of TpuGraphs are such programs, and so are those of `split_kernels`.
+    """
+    if not is_optimised(module):
+        return False
+    working = [each for each in entry_computation(module).instructions if each.opcode != "parameter"]
+    return len(working) == 1 and _is_kernel(working[0])
 
 
 def _is_kernel(instruction: hlo_pb2.HloInstructionProto) -> bool:

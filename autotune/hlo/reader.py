@@ -14,6 +14,7 @@ from typing import Any
 from autotune.errors import ProgramReadError, ToolchainError, UnsupportedProgramError
 from autotune.hlo import formats, optimised
 from autotune.hlo.formats import BinaryModule, Format
+from autotune.hlo.kernels import is_one_kernel
 from autotune.hlo.program import Program
 from autotune.targets.isolation import Worker, WorkerFailure, WorkerFailureReason
 from protos import hlo_pb2
@@ -30,7 +31,13 @@ _MLIR_POSITION = re.compile(r'error: "[^"]*":(\d+):(\d+): (.*)')
 _CONTEXT_COLUMNS = 60
 
 
-def read(path: str | os.PathLike[str], *, module_name: str | None = None, keep_optimised: bool = False) -> Program:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    module_name: str | None = None,
+    keep_optimised: bool = False,
+    keep_kernels: bool = False,
+) -> Program:
     """Read a program from a file.
 
     Args:
@@ -39,6 +46,7 @@ def read(path: str | os.PathLike[str], *, module_name: str | None = None, keep_o
         module_name: which module, for files that hold several.
         keep_optimised: leave a program that a compiler has already optimised as it is; otherwise it is un-fused (see
             `autotune.hlo.optimised`).
+        keep_kernels: leave one that is a single kernel as it is (see `autotune.hlo.kernels`).
 
     Returns:
         The program, checked by XLA.
@@ -50,10 +58,19 @@ def read(path: str | os.PathLike[str], *, module_name: str | None = None, keep_o
         ToolchainError: jaxlib is missing or of another version.
     """
     path = Path(path)
-    return read_bytes(_load(path), path.name, module_name=module_name, keep_optimised=keep_optimised)
+    return read_bytes(
+        _load(path), path.name, module_name=module_name, keep_optimised=keep_optimised, keep_kernels=keep_kernels
+    )
 
 
-def read_bytes(data: bytes, source: str, *, module_name: str | None = None, keep_optimised: bool = False) -> Program:
+def read_bytes(
+    data: bytes,
+    source: str,
+    *,
+    module_name: str | None = None,
+    keep_optimised: bool = False,
+    keep_kernels: bool = False,
+) -> Program:
     """Read a program from memory.
 
     Args:
@@ -61,6 +78,7 @@ def read_bytes(data: bytes, source: str, *, module_name: str | None = None, keep
         source: what messages call it, such as the file's name.
         module_name: as for `read`.
         keep_optimised: as for `read`.
+        keep_kernels: as for `read`.
 
     Raises:
         ProgramReadError: as for `read`.
@@ -75,7 +93,7 @@ def read_bytes(data: bytes, source: str, *, module_name: str | None = None, keep
         module, notes = found.module, _elided_constants(data, form)
         _check_static(module, source)
         was_optimised = optimised.is_optimised(module)
-        if was_optimised and not keep_optimised:
+        if was_optimised and not keep_optimised and not (keep_kernels and is_one_kernel(module)):
             module, undone = optimised.unfuse(module, source)
             notes += undone
             serialized = None

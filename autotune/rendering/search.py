@@ -15,8 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from autotune.evaluation import Estimated, Evaluation, Failed, Measured
+from autotune.hlo.window_config import NO_ESTIMATE
 from autotune.result import SearchResult
 from autotune.spaces.base import config_id
+from autotune.tiles import cycles_of
 from autotune.tuner import Progress
 
 
@@ -83,7 +85,8 @@ def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
     if result.layout_requests:
         parts.append(_requests(result))
     if result.tiles:
-        parts += [_tiles_head(result), _tiles(result), _tiled(result)]
+        parts += [_tiles_head(result), _tiles(result)]
+        parts += [_tiled(result)] if result.space.kind != "tile" else []
         parts += [Text(f"note: {each.reason}", style="dim") for each in result.tiles if each.reason]
     if result.space.size == 1:
         parts.append(Text(f"note: this program leaves no {result.space.kind} choice on this target"))
@@ -174,12 +177,14 @@ def _rows(result: SearchResult) -> list[tuple[str, Evaluation]]:
 
 def _tiles_head(result: SearchResult) -> Text:
     count = sum(len(each.result.evaluations) - 1 for each in result.tiles if each.result is not None)
-    return Text.assemble(
-        "\n",
-        ("tiles", "bold"),
-        f" ({count} of the {result.budget} evaluations): in the program each is the compiler's choice, the minimum of "
-        f"its own estimate. To measure first on a TPU, as {result.cost_model} ranks them:",
-    )
+    if any(each.measured for each in result.tiles):
+        text = "the fastest, timed with the kernel alone and many executions in one launch:"
+    else:
+        ranking = next((each.result.cost_model for each in result.tiles if each.result is not None), result.cost_model)
+        order = "with the fewest cycles first" if ranking == "none" else f"as {ranking} ranks them"
+        own = "in the program each is" if result.space.kind != "tile" else "the default is"
+        text = f"{own} the compiler's choice, the minimum of its own estimate. To measure first on a TPU, {order}:"
+    return Text.assemble("\n", ("tiles", "bold"), f" ({count} of the {result.budget} evaluations): {text}")
 
 
 def _tiles(result: SearchResult) -> Table:
@@ -188,29 +193,49 @@ def _tiles(result: SearchResult) -> Table:
     table.add_column("of cycles", justify="right")
     table.add_column("tile (output; kernel)", no_wrap=True)
     table.add_column("cycles (estimated)", justify="right")
+    measured = any(each.measured for each in result.tiles)
+    if measured:
+        table.add_column("time (measured)", justify="right")
     table.add_column("chosen by")
     for each in result.tiles:
-        window = each.kernel.window
-        own = _bounds(window.output_bounds, window.kernel_bounds) if window is not None else "none"
-        cycles = f"{window.estimated_cycles:,}" if window is not None and window.estimated_cycles else ""
-        table.add_row(each.kernel.name, f"{each.share:.0%}", own, cycles, "compiler")
-        for evaluation in each.measure_first:
+        own = each.own
+        bounds = _bounds(own.output_bounds, own.kernel_bounds) if own is not None else "none"
+        cycles = f"{own.cycles:,}" if own is not None and 0 < own.cycles < NO_ESTIMATE else ""
+        time = [_tile_time(each.result.default) if each.result is not None else ""] if measured else []
+        table.add_row(each.kernel.name, f"{each.share:.0%}", bounds, cycles, *time, "compiler")
+        for evaluation in each.first:
             tile = evaluation.config.to_json()["tile"]
-            estimate = evaluation.outcome
-            assert isinstance(estimate, Estimated)
             bounds = _bounds(tile["output_bounds"], tile["kernel_bounds"])
-            table.add_row("", "", bounds, f"{estimate.cycles:,.0f}", "cost model")
+            estimate = cycles_of(evaluation)
+            time = [_tile_time(evaluation)] if measured else []
+            chooser = "clock" if measured else "cost model" if each.result and each.result.scores else "compiler"
+            table.add_row("", "", bounds, "" if estimate is None else f"{estimate:,.0f}", *time, chooser)
         if each.result is not None and each.result.failures:
             failures = ", ".join(f"{count} {reason}" for reason, count in each.result.failures.items())
-            table.add_row("", "", failures, "", "")
+            table.add_row("", "", failures, "", *([""] if measured else []), "")
     return table
+
+
+def _tile_time(evaluation: Evaluation) -> str:
+    outcome = evaluation.outcome
+    return f"{_seconds(outcome.seconds)} ({1.0 / outcome.cost:.2f}x)" if isinstance(outcome, Measured) else ""
 
 
 def _tiled(result: SearchResult) -> Text:
     tiled = result.tiled
     if tiled is None:
-        return Text("no tile has fewer cycles than the compiler's own: all tiles stay with the compiler")
+        better = "is faster" if any(each.measured for each in result.tiles) else "has fewer cycles"
+        return Text(f"no tile {better} than the compiler's own: all tiles stay with the compiler")
     own = result.best.outcome
+    if isinstance(tiled.measured, Measured):
+        return Text(
+            f"the whole program with the {len(tiled.asked)} tiles that are faster when their kernel is alone "
+            f"({len(tiled.held)} held): {_seconds(tiled.measured.seconds)}, {1.0 / tiled.measured.cost:.2f}x of the "
+            "default (measured)"
+        )
+    if isinstance(tiled.measured, Failed):
+        reason = tiled.measured.reason.value
+        return Text(f"the whole program with {len(tiled.asked)} faster tiles cannot be measured: {reason}")
     assert isinstance(own, Estimated)
     return Text(
         f"the whole program recompiled with the {len(tiled.asked)} tiles that have fewer cycles when their kernel is "

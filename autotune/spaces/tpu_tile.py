@@ -67,7 +67,8 @@ class TpuTileSpace:
     def __init__(self, kernel: Kernel, candidates: Sequence[TileCandidate]) -> None:
         if not candidates:
             raise SpaceError(
-                f"kernel {kernel.name!r} ({kernel.opcode}) has no choice of tiles: the TPU compiler lists none for it"
+                f"kernel {kernel.name!r} ({kernel.opcode}) has no choice of tiles: the TPU compiler lists none for it "
+                "(it searches tiles of fusions, products and most copies)"
             )
         self.kernel = kernel
         ordered = sorted(candidates)

@@ -17,14 +17,12 @@ def _open_cpu(argument: str, time_limit: float | None) -> Target:
 
 
 def _open_tpu(argument: str, time_limit: float | None) -> Target:
-    from autotune.targets.tpu.generations import GENERATIONS
+    if not argument:
+        from autotune.targets.tpu.attached import open_target
+
+        return open_target(time_limit)
     from autotune.targets.tpu.target import TpuTarget
 
-    if not argument:
-        raise AutotuneError(
-            "target 'tpu': a TPU of this host is not supported yet; name a generation to compile for, one of "
-            + ", ".join(f"tpu:{name}" for name in GENERATIONS)
-        )
     return TpuTarget(argument, time_limit=time_limit)
 
 
@@ -36,14 +34,14 @@ def open_target(name: str, *, time_limit: float | None = None) -> Target:
     """Open a target.
 
     Args:
-        name: "cpu", "tpu:v5e", "tpu:v5e:2x2", ...
+        name: "cpu", "tpu" (one of this host), "tpu:v5e" (without a TPU), "tpu:v5e:2x2", ...
         time_limit: seconds that one config may take to compile, and to run once; None for the target's own rule.
 
     Raises:
-        AutotuneError: there is no such target.
+        AutotuneError: there is no such target, or no such device.
         ToolchainError: its compiler is missing.
     """
     kind, _, argument = name.partition(":")
     if kind not in TARGETS:
-        raise AutotuneError(f"target {name!r}: expected cpu or tpu:<generation>")
+        raise AutotuneError(f"target {name!r}: expected cpu, tpu or tpu:<generation>")
     return TARGETS[kind](argument, time_limit)

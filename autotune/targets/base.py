@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
-from autotune.evaluation import Evaluation, LabelKind
+from autotune.evaluation import Evaluation, Failed, LabelKind, Measured
 from autotune.hlo.kernels import Kernel
 from autotune.hlo.program import Program
 from autotune.hlo.window_config import ForcedTile
@@ -57,11 +57,13 @@ class TunedProgram:
         module: serialized HloModuleProto, before the target's optimisation.
         options: XLA flags by name, without dashes.
         extra_options: entries of the XLA flag `xla_backend_extra_options`.
+        backend_only: the module is optimised up to memory space assignment; only the backend is to compile it.
     """
 
     module: bytes
     options: Mapping[str, str | int | bool] = field(default_factory=dict)
     extra_options: Mapping[str, str] = field(default_factory=dict)
+    backend_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ class TiledProgram:
         asked: names of the kernels that a tile was asked for.
         held: those of them that have it.
         cycles: the compiler's estimate of the whole program. Cycles of forced tiles are those that were asked for.
+        measured: what it took on the device, in one rotation with the default; None where nothing is measured.
     """
 
     module: bytes
     asked: tuple[str, ...]
     held: tuple[str, ...]
     cycles: float
+    measured: Measured | Failed | None = None
 
 
 class Target(Protocol):
@@ -145,8 +149,13 @@ class Target(Protocol):
 class KernelProvider(Protocol):
     """A target whose programs can be taken apart into kernels with tiles of their own."""
 
-    def kernels(self, prepared: PreparedProgram, config: Config) -> tuple[KernelTarget, list[Kernel]]:
-        """The program with a config, taken apart, and the target that tries tiles of its kernels.
+    @property
+    def kernel_target(self) -> KernelTarget:
+        """The target that tries tiles of single kernels, closed with this one."""
+        ...
+
+    def kernels(self, prepared: PreparedProgram, config: Config) -> list[Kernel]:
+        """The program with a config, taken apart.
 
         Raises:
             WorkerError: the program did not compile this time.

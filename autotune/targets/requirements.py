@@ -28,7 +28,7 @@ def check_supported(module: hlo_pb2.HloModuleProto, name: str, memory: int) -> N
             f"it needs {describe_bytes(arguments)} of arguments and {describe_bytes(results)} of results, "
             f"and the memory limit on this host is {describe_bytes(memory)}"
         )
-    devices = _device_count(module)
+    devices = device_count(module)
     if devices > 1:
         reasons.append(f"it is partitioned over {devices} devices, and this target is one CPU")
     opcodes = {instruction.opcode for instruction in instructions(module)}
@@ -41,12 +41,17 @@ def check_supported(module: hlo_pb2.HloModuleProto, name: str, memory: int) -> N
         raise UnsupportedProgramError(f"program {name!r} cannot run on this host: {'; '.join(reasons)}")
 
 
+def donation_notes(module: hlo_pb2.HloModuleProto) -> list[str]:
+    """A word on donated arguments, if there are any."""
+    donated = len(module.input_output_alias.entries)
+    if not donated:
+        return []
+    return [f"{donated} donated arguments are kept while measuring (the program runs many times on them)"]
+
+
 def measurement_notes(module: hlo_pb2.HloModuleProto) -> list[str]:
     """In which ways a measurement here differs from a run of the program as it is."""
-    notes = []
-    donated = len(module.input_output_alias.entries)
-    if donated:
-        notes.append(f"{donated} donated arguments are kept while measuring (the program runs many times on them)")
+    notes = donation_notes(module)
     shape = module.host_program_shape
     if any(not _row_major(part) for part in (*shape.parameters, shape.result)):
         notes.append("arguments and results are measured in row-major order, as jax passes them")
@@ -68,7 +73,8 @@ def _row_major(shape: Any) -> bool:
     return not order or order == sorted(order, reverse=True)
 
 
-def _device_count(module: hlo_pb2.HloModuleProto) -> int:
+def device_count(module: hlo_pb2.HloModuleProto) -> int:
+    """How many devices a program was made for."""
     counts = [
         math.prod(instruction.sharding.tile_assignment_dimensions)
         for instruction in instructions(module)

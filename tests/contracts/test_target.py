@@ -17,18 +17,23 @@ from autotune.targets import TARGETS, open_target
 from autotune.targets.base import PreparedProgram, Target
 from protos import hlo_pb2
 from tests import programs
+from tests.targets.cpu_device import cpu_device_target
 
 pytestmark = pytest.mark.slow
 
 
 NAMES = ("cpu", "tpu:v5e", "tpu:v6e")
+DEVICE = "cpu device"
+"""The code of `--target tpu` with XLA:CPU as the compiler and as the device."""
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=(*NAMES, DEVICE))
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     if request.param.startswith("tpu"):
         pytest.importorskip("libtpu", reason="needs the TPU compiler (pip install 'xla-autotune[tpu]')")
-    manager: AbstractContextManager[Target] = open_target(request.param)
+    manager: AbstractContextManager[Target] = (
+        cpu_device_target() if request.param == DEVICE else open_target(request.param)
+    )
     with manager as target:
         yield target
 
@@ -42,7 +47,7 @@ def test_description_is_stable_and_complete(target: Target) -> None:
     description = target.description
     assert description == target.description
     assert all((description.name, description.device_kind, description.compiler_version))
-    assert description.name in NAMES
+    assert description.name in (*NAMES, DEVICE)
     assert {name.partition(":")[0] for name in NAMES} == set(TARGETS)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from autotune.hlo.kernels import Kernel, split_kernels
+from autotune.hlo.kernels import Kernel, is_one_kernel, split_kernels
 from autotune.hlo.modules import entry_computation, instructions
 from autotune.hlo.reader import read_bytes
 from autotune.hlo.window_config import force_tile
@@ -238,3 +238,28 @@ def test_the_body_of_a_loop_runs_as_often_as_the_loop(compiler: TpuCompiler) -> 
     executions = {kernel.name: kernel.executions for kernel in split_kernels(optimised)}
     assert executions["convolution_tanh_fusion.2"] == 7
     assert executions["convolution_reduce_fusion"] == 1
+
+
+KERNEL = """HloModule kernel, is_scheduled=true
+ENTRY main {
+  x = f32[8,128]{1,0:T(8,128)} parameter(0)
+  ROOT y = f32[8,128]{1,0:T(8,128)} negate(x)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "one"),
+    [
+        (KERNEL, True),
+        (KERNEL.replace(", is_scheduled=true", "").replace(":T(8,128)", ""), False),
+        (KERNEL.replace("ROOT y", "y").replace("\n}", "\n  ROOT z = f32[8,128]{1,0:T(8,128)} negate(y)\n}"), False),
+        (KERNEL.replace("ROOT y = f32[8,128]{1,0:T(8,128)} negate(x)", "ROOT y = f32[] constant(1)"), False),
+    ],
+    ids=["one", "not optimised", "two instructions", "a constant"],
+)
+def test_files_that_are_one_kernel(text: str, one: bool) -> None:
+    program = read_bytes(text.encode(), "kernel", keep_kernels=True)
+    assert is_one_kernel(program.proto) is one
+    assert bool(program.notes) is not (one or "T(8" not in text), "only what is not one kernel is un-fused"
+    assert not is_one_kernel(read_bytes(text.encode(), "kernel").proto)

@@ -127,6 +127,12 @@ class TpuCompiler:
         """
         return self._map(self._quiet, "compile", requests, time_limit, on_result)
 
+    def executables(
+        self, requests: Sequence[CompileRequest], *, time_limit: float | None = None
+    ) -> list[tuple[bytes, bytes] | WorkerFailure]:
+        """As `compile_many`, each with what a device of this generation can load, as libtpu serializes it."""
+        return self._map(self._quiet, "executable", requests, time_limit, None)
+
     def verbose_compile_many(
         self,
         requests: Sequence[CompileRequest],

@@ -20,25 +20,27 @@ class Generation:
         single_chip: shape of the smallest topology, "1x1" or "1x1x1".
         devices_per_chip: devices that PJRT shows per chip (tried with libtpu 0.0.52).
         cost_model_device: the device description of the analytical cost model.
+        device_kinds: what jax calls its devices; the first as libtpu 0.0.52 does, others were seen elsewhere.
     """
 
     name: str
     single_chip: str
     devices_per_chip: int
     cost_model_device: str
+    device_kinds: tuple[str, ...]
 
 
 GENERATIONS: Final = MappingProxyType(
     {
         each.name: each
         for each in (
-            Generation("v2", "1x1", 2, "tpu-v2"),
-            Generation("v3", "1x1", 2, "tpu-v3"),
-            Generation("v4", "1x1x1", 2, "tpu-v4"),
-            Generation("v5e", "1x1", 1, "tpu-v5e"),
-            Generation("v5p", "1x1x1", 1, "tpu-v5p"),
-            Generation("v6e", "1x1", 1, "tpu-v6e"),
-            Generation("tpu7x", "1x1x1", 2, "tpu7x"),
+            Generation("v2", "1x1", 2, "tpu-v2", ("TPU v2",)),
+            Generation("v3", "1x1", 2, "tpu-v3", ("TPU v3",)),
+            Generation("v4", "1x1x1", 2, "tpu-v4", ("TPU v4",)),
+            Generation("v5e", "1x1", 1, "tpu-v5e", ("TPU v5 lite", "TPU v5e")),
+            Generation("v5p", "1x1x1", 1, "tpu-v5p", ("TPU v5", "TPU v5p")),
+            Generation("v6e", "1x1", 1, "tpu-v6e", ("TPU v6 lite", "TPU v6e")),
+            Generation("tpu7x", "1x1x1", 2, "tpu7x", ("TPU7x", "TPU v7x")),
         )
     }
 )
@@ -95,3 +97,8 @@ def parse_topology(text: str) -> Topology:
         devices=chips * generation.devices_per_chip,
         cost_model_device=generation.cost_model_device,
     )
+
+
+def generation_of(device_kind: str) -> Generation | None:
+    """The generation of a device, by what jax calls it; None for one that we do not know."""
+    return next((each for each in GENERATIONS.values() if device_kind in each.device_kinds), None)

@@ -6,21 +6,26 @@ import time
 from collections.abc import Sequence
 from typing import Final, Self
 
-from autotune.errors import SpaceError
+from autotune.errors import SpaceError, WorkerError
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, Outcome
 from autotune.hlo.kernels import Kernel
-from autotune.hlo.modules import entry_computation
+from autotune.hlo.modules import instructions
 from autotune.hlo.program import Program
 from autotune.hlo.window_config import NO_ESTIMATE, force_tile, read_window_config
 from autotune.spaces.base import Config, Space
 from autotune.spaces.tpu_tile import TpuTileConfig, TpuTileSpace
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
+from autotune.targets.device_worker import Executable
 from autotune.targets.failures import failed_outcome
+from autotune.targets.inputs import InputSpec
 from autotune.targets.isolation import WorkerFailure
 from autotune.targets.tpu.candidates import candidates_of
 from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
+from autotune.targets.tpu.executable import for_jax
+from autotune.targets.tpu.loops import bytes_beside_hbm, loop_inputs, loop_request, scalar_shapes
 from autotune.targets.tpu.options import compile_options
 from protos import hlo_pb2, xla_pb2
+from protos.xla_data_pb2 import ShapeProto
 
 _TIME_LIMIT: Final = 120.0
 """Seconds for one kernel; the slowest of 246 took a few."""
@@ -41,6 +46,7 @@ class TpuKernelTarget:
         self._compiler = compiler
         self._description = description
         self._spaces: dict[str, TpuTileSpace] = {}
+        self._scalars: dict[int, ShapeProto] | None = None
 
     @property
     def description(self) -> TargetDescription:
@@ -63,7 +69,8 @@ class TpuKernelTarget:
         try:
             space = TpuTileSpace(kernel, candidates_of(self._compiler, kernel.module))
         except WorkerFailure as failure:
-            raise SpaceError(f"kernel {kernel.name!r} cannot be compiled alone: {failure}") from None
+            advice = "; was it compiled for another generation?" if "layout" in failure.message else ""
+            raise SpaceError(f"kernel {kernel.name!r} cannot be compiled alone: {failure}{advice}") from None
         self._spaces[program.fingerprint] = space
         return PreparedProgram(program, program)
 
@@ -98,11 +105,38 @@ class TpuKernelTarget:
         space = self._spaces[prepared.program.fingerprint]
         candidate = space.candidate(config)
         if not isinstance(config, TpuTileConfig) or not config.output_bounds or candidate is None:
-            return TunedProgram(space.kernel.module.SerializeToString(deterministic=True))
+            return TunedProgram(space.kernel.module.SerializeToString(deterministic=True), backend_only=True)
         forced = force_tile(
             space.kernel.module, space.kernel.name, config.output_bounds, config.kernel_bounds, candidate.cycles
         )
-        return TunedProgram(forced.SerializeToString(deterministic=True))
+        return TunedProgram(forced.SerializeToString(deterministic=True), backend_only=True)
+
+    def executables(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[Executable | Failed]:
+        """Compile a loop around the kernel with each tile, for a device; a tile that does not hold fails.
+
+        The default has the tile that the kernel has in its program.
+        """
+        requests = [self._loop(prepared, config) for config in configs]
+        started = time.perf_counter()
+        results = self._compiler.executables(requests, time_limit=_TIME_LIMIT)
+        seconds = (time.perf_counter() - started) / max(1, len(configs))
+        space = self._spaces[prepared.program.fingerprint]
+        return [_executable(space, config, each, seconds) for config, each in zip(configs, results, strict=True)]
+
+    def loop_inputs(self, prepared: PreparedProgram) -> list[InputSpec]:
+        """How to fill the arguments of the loops."""
+        space = self._spaces[prepared.program.fingerprint]
+        return loop_inputs(space.kernel.module, self._loop(prepared, space.default).module)
+
+    def _loop(self, prepared: PreparedProgram, config: Config) -> CompileRequest:
+        if self._scalars is None:
+            try:
+                self._scalars = scalar_shapes(self._compiler)
+            except WorkerFailure as failure:
+                raise WorkerError(f"kernel {prepared.program.name!r}: {failure}") from None
+        default = isinstance(config, TpuTileConfig) and not config.output_bounds
+        module = prepared.program.module if default else self.realise(prepared, config).module
+        return loop_request(hlo_pb2.HloModuleProto.FromString(module), self._scalars)
 
     def close(self) -> None:
         """The compiler belongs to somebody else."""
@@ -122,7 +156,7 @@ def default_cycles(space: TpuTileSpace) -> int | None:
 
 
 def _as_in_program(kernel: Kernel) -> bytes:
-    """The kernel with the tile that it has in the program. It is never compiled, but says what costs are relative to.
+    """The kernel with the tile that it has in the program: what costs are relative to.
 
     Equal kernels may have different tiles, since their operands lie in different memories. In the database they must
     not be one.
@@ -144,9 +178,39 @@ def _outcome(space: TpuTileSpace, config: Config, result: bytes | WorkerFailure)
     candidate = space.candidate(config)
     if not config.output_bounds or candidate is None:
         return Estimated(float(compared_with), float(compared_with))
-    entry = entry_computation(xla_pb2.HloModuleProtoWithConfig.FromString(result).hlo_module)
-    found = [window for each in entry.instructions if (window := read_window_config(each)) is not None]
-    if not any((w.output_bounds, w.kernel_bounds) == (config.output_bounds, config.kernel_bounds) for w in found):
-        taken = ", ".join(f"output {list(w.output_bounds)} kernel {list(w.kernel_bounds)}" for w in found) or "none"
-        return Failed(FailureReason.NOT_APPLIED, f"asked for {config.to_json()['tile']}, the compiler took {taken}")
-    return Estimated(float(candidate.cycles), float(compared_with))
+    compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result).hlo_module
+    return _not_applied(config, compiled) or Estimated(float(candidate.cycles), float(compared_with))
+
+
+def _executable(
+    space: TpuTileSpace, config: Config, result: tuple[bytes, bytes] | WorkerFailure, seconds: float
+) -> Executable | Failed:
+    if isinstance(result, WorkerFailure):
+        return failed_outcome(result)
+    assert isinstance(config, TpuTileConfig)
+    compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result[0]).hlo_module
+    asked, window = config, space.kernel.window
+    if not asked.output_bounds and window is not None:
+        asked = TpuTileConfig(window.output_bounds, window.kernel_bounds)
+    failed = _not_applied(asked, compiled, space.kernel.name) if asked.output_bounds else None
+    facts: dict[str, float | str] = {"bytes_beside_hbm": float(bytes_beside_hbm(compiled))}
+    candidate = space.candidate(config)
+    if candidate is not None:
+        facts["estimated_cycles"] = float(candidate.cycles)
+    return failed or Executable(for_jax(result[1], compiled), seconds, facts)
+
+
+def _not_applied(config: TpuTileConfig, compiled: hlo_pb2.HloModuleProto, name: str | None = None) -> Failed | None:
+    """Compare the tile that came out with the one that was asked for.
+
+    Args:
+        config: what was asked for.
+        compiled: the kernel alone, or a loop around it.
+        name: of the kernel, where other instructions have tiles, too.
+    """
+    windows = [(each.name, read_window_config(each)) for each in instructions(compiled)]
+    found = [window for each, window in windows if window is not None and name in (None, each)]
+    if any((w.output_bounds, w.kernel_bounds) == (config.output_bounds, config.kernel_bounds) for w in found):
+        return None
+    taken = ", ".join(f"output {list(w.output_bounds)} kernel {list(w.kernel_bounds)}" for w in found) or "none"
+    return Failed(FailureReason.NOT_APPLIED, f"asked for {config.to_json()['tile']}, the compiler took {taken}")

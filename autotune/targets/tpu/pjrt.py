@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from autotune.errors import ToolchainError
 from autotune.targets.tpu import pjrt_api
@@ -13,6 +14,7 @@ from autotune.targets.tpu.toolchain import ADVICE
 
 _PROGRAM_FORMAT: Final = b"hlo"
 _OPTIMISED_FORMAT: Final = b"hlo_with_config"
+_Taken = TypeVar("_Taken")
 
 
 class CompileRefusedError(Exception):
@@ -58,6 +60,13 @@ class PjrtCompiler:
         Raises:
             CompileRefusedError: the compiler's own words. Odd programs may also abort the process or never return.
         """
+        return self._compile(module, options, self._optimised_program)
+
+    def executable(self, module: bytes, options: bytes) -> tuple[bytes, bytes]:
+        """As `compile`, with what a device can load: libtpu's own form, to be passed on and not looked into."""
+        return self._compile(module, options, lambda made: (self._optimised_program(made), self._serialized(made)))
+
+    def _compile(self, module: bytes, options: bytes, take: Callable[[int], _Taken]) -> _Taken:
         code = ctypes.c_char_p(module)  # both live until the end of this function, and so do the pointers to them
         format_name = ctypes.c_char_p(_PROGRAM_FORMAT)
         program = pjrt_api.sized(
@@ -76,7 +85,7 @@ class PjrtCompiler:
         )
         executable = self._call("PJRT_Compile", arguments).executable
         try:
-            return self._optimised_program(executable)
+            return take(executable)
         finally:
             self._call("PJRT_Executable_Destroy", pjrt_api.ExecutableDestroy(executable=executable))
 
@@ -93,6 +102,14 @@ class PjrtCompiler:
                 f"libtpu returned the optimised program as {found!r}, expected {_OPTIMISED_FORMAT!r}; {ADVICE}"
             )
         return bytes(buffer.raw)
+
+    def _serialized(self, executable: int) -> bytes:
+        found = self._call("PJRT_Executable_Serialize", pjrt_api.Serialize(executable=executable))
+        try:
+            return ctypes.string_at(found.serialized_bytes, found.serialized_bytes_size)
+        finally:
+            delete = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(found.serialized_executable_deleter)
+            delete(found.serialized_executable)
 
     def _call(self, name: str, arguments: Any) -> Any:
         """Call a function of the table; its results stand in the arguments."""

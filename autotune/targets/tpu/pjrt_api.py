@@ -25,6 +25,7 @@ FUNCTIONS: Final = {
     "PJRT_Plugin_Initialize": 3,
     "PJRT_Executable_Destroy": 40,
     "PJRT_Executable_OptimizedProgram": 48,
+    "PJRT_Executable_Serialize": 49,
     "PJRT_TopologyDescription_Create": 82,
     "PJRT_Compile": 89,
 }
@@ -74,6 +75,14 @@ Compile = _arguments(
 )
 OptimizedProgram = _arguments(
     "PJRT_Executable_OptimizedProgram_Args", ("executable", ctypes.c_void_p), ("program", ctypes.c_void_p)
+)
+Serialize = _arguments(
+    "PJRT_Executable_Serialize_Args",
+    ("executable", ctypes.c_void_p),
+    ("serialized_bytes", ctypes.c_void_p),
+    ("serialized_bytes_size", ctypes.c_size_t),
+    ("serialized_executable", ctypes.c_void_p),
+    ("serialized_executable_deleter", ctypes.c_void_p),
 )
 ExecutableDestroy = _arguments("PJRT_Executable_Destroy_Args", ("executable", ctypes.c_void_p))
 

@@ -9,23 +9,28 @@ from typing import Final, Self
 
 from autotune.errors import SpaceError, UnsupportedProgramError, WorkerError
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, LabelKind, Outcome
+from autotune.hlo.fingerprint import fingerprint
 from autotune.hlo.kernels import Kernel, split_kernels
 from autotune.hlo.modules import instructions
 from autotune.hlo.program import Program
 from autotune.hlo.rewrite import constrain_layouts
 from autotune.hlo.window_config import ForcedTile, apply_tiles, read_window_config
-from autotune.spaces.base import Config, Space
+from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
 from autotune.targets.base import PreparedProgram, TargetDescription, TiledProgram, TunedProgram
+from autotune.targets.device_worker import Executable
 from autotune.targets.failures import failed_outcome
 from autotune.targets.host import available_memory
 from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
+from autotune.targets.measuring import unchanging
 from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
 from autotune.targets.tpu.estimate import CompilerEstimate, estimate
+from autotune.targets.tpu.executable import for_jax
 from autotune.targets.tpu.generations import parse_topology
 from autotune.targets.tpu.kernel_target import TpuKernelTarget
 from autotune.targets.tpu.layout_decisions import compare
 from autotune.targets.tpu.options import compile_options
+from autotune.targets.tpu.worker import Stages
 from protos import hlo_pb2, xla_pb2
 
 DEFAULT_TIME_LIMIT: Final = 1800.0
@@ -45,16 +50,27 @@ class TpuTarget:
         topology: such as "v5e" or "v5e:2x2".
         time_limit: seconds that one config may take to compile; None: ten times what the default took, at least 60.
         compiler: for tests; None opens one.
+        keep_arguments: compile programs without donating arguments, as they are measured.
     """
 
-    def __init__(self, topology: str, *, time_limit: float | None = None, compiler: TpuCompiler | None = None) -> None:
+    def __init__(
+        self,
+        topology: str,
+        *,
+        time_limit: float | None = None,
+        compiler: TpuCompiler | None = None,
+        keep_arguments: bool = False,
+    ) -> None:
         self._topology = parse_topology(topology)
         self._name = f"tpu:{topology}"
         self._time_limit = time_limit
         self._compiler = compiler or TpuCompiler(
             self._topology, memory_limit=min(_WORKER_MEMORY, int(0.9 * available_memory())), workers=2
         )
+        self._keep_arguments = keep_arguments
         self._defaults: dict[str, CompilerEstimate] = {}  # by fingerprint of the program
+        self._kernel_target: TpuKernelTarget | None = None
+        self._last_stages: tuple[tuple[str, str], Stages] | None = None  # by program and config
 
     @property
     def description(self) -> TargetDescription:
@@ -83,11 +99,14 @@ class TpuTarget:
         started = time.perf_counter()
         try:
             stages = self._compiler.stages(
-                program.module, _options(program.proto), time_limit=max(DEFAULT_TIME_LIMIT, self._time_limit or 0.0)
+                self._runnable(program.module),
+                _options(program.proto),
+                time_limit=max(DEFAULT_TIME_LIMIT, self._time_limit or 0.0),
             )
         except WorkerFailure as failure:
             raise _refusal(program, self._name, failure) from None
         seconds = time.perf_counter() - started
+        self._last_stages = ((program.fingerprint, config_id(LayoutConfig())), stages)
         module = replace(
             program,
             module=stages.before_layout_assignment,
@@ -106,7 +125,11 @@ class TpuTarget:
     def space(self, prepared: PreparedProgram, kind: str) -> Space:
         """The layouts of the program."""
         if kind == "tile":
-            raise SpaceError(f"no tile choice for the whole of {prepared.program.name!r} on {self._name}")
+            raise SpaceError(
+                f"no tile choice for the whole of {prepared.program.name!r} on {self._name}: a tile is of one kernel. "
+                "With --space auto the dearest kernels are searched after the layouts, and a file that is one "
+                "optimised kernel (as those of TpuGraphs are) by itself"
+            )
         if kind not in ("layout", "auto"):
             raise SpaceError(f"space {kind!r}: expected layout, tile or auto")
         return LayoutSpace(prepared.module.proto, places=_TILED_DIMENSIONS)
@@ -116,15 +139,43 @@ class TpuTarget:
     ) -> list[Evaluation]:
         """Compile configs, several at once, and add up the compiler's cycles."""
         requests = [self._request(prepared, config) for config in configs]
-        limit = self._time_limit or max(60.0, 10.0 * float(prepared.details["compile_seconds"]))
         started = time.perf_counter()
         default = self._defaults[prepared.program.fingerprint]
-        results = self._compiler.compile_many(requests, time_limit=limit)
+        results = self._compiler.compile_many(requests, time_limit=self._limit(prepared))
         seconds = (time.perf_counter() - started) / max(1, len(configs))
         return [
             _evaluation(config, result, prepared, default, seconds, purpose)
             for config, result in zip(configs, results, strict=True)
         ]
+
+    def executables(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[Executable | Failed]:
+        """Compile configs for a device, several at once; the estimate and the layouts taken are in the facts."""
+        requests = [self._request(prepared, config) for config in configs]
+        started = time.perf_counter()
+        results = self._compiler.executables(requests, time_limit=self._limit(prepared))
+        seconds = (time.perf_counter() - started) / max(1, len(configs))
+        found: list[Executable | Failed] = []
+        for config, result in zip(configs, results, strict=True):
+            if isinstance(result, WorkerFailure):
+                found.append(failed_outcome(result))
+                continue
+            compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result[0])
+            facts: dict[str, float | str] = {
+                "optimised_program": fingerprint(compiled.hlo_module.SerializeToString(deterministic=True))
+            }
+            facts |= estimate(compiled).to_details() | _decisions(config, prepared, compiled)
+            facts["estimated_cycles"] = facts.pop("cycles")
+            found.append(Executable(for_jax(result[1], compiled.hlo_module), seconds, facts))
+        return found
+
+    def tiled_executable(self, tiled: TiledProgram) -> Executable | Failed:
+        """Compile the program with tiles for a device."""
+        module = hlo_pb2.HloModuleProto.FromString(tiled.module)
+        request = CompileRequest(tiled.module, _options(module, partitioned=True, backend_only=True))
+        (result,) = self._compiler.executables([request])
+        if isinstance(result, WorkerFailure):
+            return failed_outcome(result)
+        return Executable(for_jax(result[1], xla_pb2.HloModuleProtoWithConfig.FromString(result[0]).hlo_module))
 
     def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
         """Layouts become custom calls in the module before layout assignment; the default is the program as given."""
@@ -137,19 +188,24 @@ class TpuTarget:
             case _:
                 raise SpaceError(f"target {self._name} cannot apply {config.to_json()!r}")
 
-    def kernels(self, prepared: PreparedProgram, config: Config) -> tuple[TpuKernelTarget, list[Kernel]]:
-        """The program with a config, taken apart, and the target that tries tiles of its kernels.
+    @property
+    def kernel_target(self) -> TpuKernelTarget:
+        """The same compiler, for single kernels."""
+        if self._kernel_target is None:
+            self._kernel_target = TpuKernelTarget(self._compiler, self.description)
+        return self._kernel_target
+
+    def kernels(self, prepared: PreparedProgram, config: Config) -> list[Kernel]:
+        """The program with a config, taken apart.
 
         Raises:
             WorkerError: the program did not compile this time.
         """
-        request = self._request(prepared, config)
         try:
-            code = self._compiler.compile(request.module, request.options)
+            stages = self._stages(prepared, config)
         except WorkerFailure as failure:
             raise WorkerError(f"program {prepared.program.name!r} with the best layouts: {failure}") from None
-        optimised = xla_pb2.HloModuleProtoWithConfig.FromString(code).hlo_module
-        return TpuKernelTarget(self._compiler, self.description), split_kernels(optimised)
+        return split_kernels(xla_pb2.HloModuleProtoWithConfig.FromString(stages.optimised).hlo_module)
 
     def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
         """Force tiles within the whole program and compile it on from there.
@@ -166,9 +222,8 @@ class TpuTarget:
         Raises:
             WorkerError: the program did not compile.
         """
-        request = self._request(prepared, config)
         try:
-            stages = self._compiler.stages(request.module, request.options)
+            stages = self._stages(prepared, config)
             before = hlo_pb2.HloModuleProto.FromString(stages.before_memory_space_assignment)
             tiled = apply_tiles(before, tiles)
             module = tiled.SerializeToString(deterministic=True)
@@ -189,7 +244,26 @@ class TpuTarget:
         module = self.realise(prepared, config).module
         # The module just before layout assignment is what one partition computes; the program as given is all of them.
         divided = module != prepared.program.module
-        return CompileRequest(module, _options(hlo_pb2.HloModuleProto.FromString(module), partitioned=divided))
+        options = _options(hlo_pb2.HloModuleProto.FromString(module), partitioned=divided)
+        return CompileRequest(self._runnable(module), options)
+
+    def _runnable(self, module: bytes) -> bytes:
+        return unchanging(module) if self._keep_arguments else module
+
+    def _limit(self, prepared: PreparedProgram) -> float:
+        return self._time_limit or max(60.0, 10.0 * float(prepared.details["compile_seconds"]))
+
+    def _stages(self, prepared: PreparedProgram, config: Config) -> Stages:
+        """The program on its way; the last one is kept, for it is taken apart and then given tiles.
+
+        Raises:
+            WorkerFailure: it did not compile.
+        """
+        key = (prepared.program.fingerprint, config_id(config))
+        if self._last_stages is None or self._last_stages[0] != key:
+            request = self._request(prepared, config)
+            self._last_stages = (key, self._compiler.stages(request.module, request.options))
+        return self._last_stages[1]
 
     def close(self) -> None:
         """End the compilers."""
@@ -214,9 +288,7 @@ def _evaluation(
         return Evaluation(config, failed_outcome(result), seconds, purpose)
     compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result)
     found = estimate(compiled)
-    details = found.to_details()
-    if isinstance(config, LayoutConfig) and config.orders:
-        details |= compare(config, prepared.module.proto, compiled).to_details()
+    details = found.to_details() | _decisions(config, prepared, compiled)
     outcome: Outcome = Estimated(float(found.cycles), float(default.cycles))
     if found.cycles < default.cycles and found.hides_more_than(default):
         outcome = Failed(
@@ -225,6 +297,15 @@ def _evaluation(
             f"(default: {default.cycles:,} cycles and {default.unknown_bytes:,} bytes)",
         )
     return Evaluation(config, outcome, seconds, purpose, details)
+
+
+def _decisions(
+    config: Config, prepared: PreparedProgram, compiled: xla_pb2.HloModuleProtoWithConfig
+) -> dict[str, float | str]:
+    """What became of the layouts that were asked for."""
+    if not isinstance(config, LayoutConfig) or not config.orders:
+        return {}
+    return dict(compare(config, prepared.module.proto, compiled).to_details())
 
 
 def _devices(module: hlo_pb2.HloModuleProto) -> int:

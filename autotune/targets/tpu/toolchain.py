@@ -31,6 +31,17 @@ VERBOSE_ENVIRONMENT: Final = MappingProxyType(
         "TPU_VMODULE": "spatial_major_convolution=3,fusion_emitter=5",  # the two that list tile candidates
     }
 )
+DEVICE_ENVIRONMENT: Final = MappingProxyType(
+    {
+        "JAX_PLATFORMS": "tpu",
+        "TPU_LOG_DIR": "disabled",
+        # One chip, whatever the host has: programs are compiled for one, and others may use the rest.
+        "TPU_VISIBLE_CHIPS": "0",
+        "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1",
+        "TPU_PROCESS_BOUNDS": "1,1,1",
+    }
+)
+"""Of the process that runs programs on a TPU: the variables by which jax's own multi-process tests choose a chip."""
 
 
 def libtpu_version() -> str:

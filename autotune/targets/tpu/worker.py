@@ -98,6 +98,11 @@ class TpuWorker:
         enter_phase("compiling")
         return self._compiler.compile(module, options)
 
+    def executable(self, module: bytes, options: bytes) -> tuple[bytes, bytes]:
+        """As `compile`, and the executable as libtpu serializes it."""
+        enter_phase("compiling")
+        return self._compiler.executable(module, options)
+
     def before_layout_assignment(self, module: bytes, options: bytes) -> bytes:
         """The program just before layout assignment, a serialized HloModuleProto. Arguments as in `compile`."""
         (dumped,), _ = self._dumps(module, options, BEFORE_LAYOUT_ASSIGNMENT)

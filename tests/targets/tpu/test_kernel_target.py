@@ -174,7 +174,7 @@ class Prepared:
 def real(compiler: TpuCompiler) -> Prepared:
     whole = TpuTarget("v5e", compiler=compiler)
     prepared = whole.prepare(read_bytes(programs.CONVOLUTION.encode(), "convolution"))
-    target, kernels = whole.kernels(prepared, LayoutConfig())
+    target, kernels = whole.kernel_target, whole.kernels(prepared, LayoutConfig())
     products = [kernel for kernel in kernels if "convolution" in _opcodes(kernel)]  # what the compiler makes of dots
     found = []
     for kernel in products:

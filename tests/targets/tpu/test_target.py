@@ -75,7 +75,7 @@ def test_a_program_over_several_chips() -> None:
 def test_tiles_within_the_whole_program(target: TpuTarget) -> None:
     prepared = target.prepare(programs.product(512, 512, 512))
     default = target.space(prepared, "layout").default
-    kernel_target, kernels = target.kernels(prepared, default)
+    kernel_target, kernels = target.kernel_target, target.kernels(prepared, default)
     (kernel,) = (each for each in kernels if each.window is not None and each.window.kernel_bounds)
     alone = kernel_target.prepare_kernel(kernel)
     space = kernel_target.space(alone, "tile")
@@ -120,7 +120,7 @@ def test_a_program_without_an_estimate_is_refused(target: TpuTarget) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("tpu", "not supported yet; name a generation"), ("tpu:v9", "expected one of v2, v3"), ("gpu", "expected cpu or")],
+    [("tpu:v9", "expected one of v2, v3"), ("gpu", "expected cpu, tpu or tpu:<generation>")],
 )
 def test_targets_that_do_not_exist(name: str, message: str) -> None:
     with pytest.raises(AutotuneError, match=message):
