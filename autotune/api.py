@@ -161,7 +161,7 @@ def _search_program(run: _Run, program: Program, space: str) -> SearchResult:
         return replace(result, tiles=tuple(tiles), stopped="interrupted", budget=run.budget)
     better = better_tiles(tiles)
     tiled = None
-    if better:
+    if better and not prepared.caveat:  # a program that does not fit has no whole to put them into
         run.on_stage(f"recompiling the program with {len(better)} tiles")
         tiled = target.apply_tiles(prepared, result.best.config, better)
     return replace(result, tiles=tuple(tiles), tiled=tiled, budget=run.budget)

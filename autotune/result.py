@@ -175,6 +175,7 @@ class SearchResult:
         """One sentence."""
         if self.target.label is LabelKind.ESTIMATED:
             unit = f"estimated (compiler cycles, {self.target.name.replace(':', ' ', 1)})"
+            unit += f"; {self.prepared.caveat}" if self.prepared.caveat else ""
             if self.improved:
                 return f"{self.speedup:.3f}x fewer cycles than the default: {unit}"
             return f"no config has fewer cycles than the default: {unit}; use the default"
@@ -193,6 +194,7 @@ class SearchResult:
                 "fingerprint": self.prepared.program.fingerprint,
                 "source": self.prepared.program.source,
                 "notes": list(self.prepared.notes),
+                "caveat": self.prepared.caveat or None,
             },
             "target": {
                 "name": self.target.name,

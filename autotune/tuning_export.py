@@ -126,7 +126,11 @@ def check_tuning_folder(folder: Path) -> None:
 def _programs(result: SearchResult) -> list[_Tried]:
     """The searched program, then its kernels."""
     program = result.prepared.program
-    facts = {"program": {"name": program.name, "fingerprint": program.fingerprint, "source": program.source}}
+    facts: JsonObject = {
+        "program": {"name": program.name, "fingerprint": program.fingerprint, "source": program.source}
+    }
+    if result.prepared.caveat:
+        facts["caveat"] = result.prepared.caveat
     found = [_tried(result, f"{_plain(program.name)}.{result.space.kind}", facts)]
     for each in result.tiles:
         if each.result is not None and result.space.kind != "tile":  # else it is the same search once more

@@ -18,7 +18,7 @@ from autotune.evaluation import Estimated, Evaluation, Failed, Measured
 from autotune.hlo.window_config import NO_ESTIMATE
 from autotune.result import SearchResult
 from autotune.spaces.base import config_id
-from autotune.tiles import cycles_of
+from autotune.tiles import better_tiles, cycles_of
 from autotune.tuner import Progress
 
 
@@ -81,7 +81,10 @@ class SearchProgress:
 
 def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
     """The table, the verdict, and where the files are."""
-    parts: list[RenderableType] = [_head(result), _table(result), _verdict(result)]
+    parts: list[RenderableType] = [_head(result)]
+    if result.prepared.caveat:
+        parts.append(Text(result.prepared.caveat, style="bold yellow"))
+    parts += [_table(result), _verdict(result)]
     if result.layout_requests:
         parts.append(_requests(result))
     if result.tiles:
@@ -223,6 +226,8 @@ def _tile_time(evaluation: Evaluation) -> str:
 
 def _tiled(result: SearchResult) -> Text:
     tiled = result.tiled
+    if tiled is None and result.prepared.caveat and better_tiles(result.tiles):
+        return Text("there are tiles with fewer cycles, but no whole program to put them into: it does not fit")
     if tiled is None:
         better = "is faster" if any(each.measured for each in result.tiles) else "has fewer cycles"
         return Text(f"no tile {better} than the compiler's own: all tiles stay with the compiler")

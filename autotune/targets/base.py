@@ -41,12 +41,14 @@ class PreparedProgram:
         module: just before layout assignment: what the node ids of layout configs refer to.
         notes: what a user should know (entry layouts ignored, aliasing removed, ...).
         details: facts of the default: compile seconds, run seconds, bytes, ...
+        caveat: what every number of this program must be read with, "" for most (it does not fit the device, ...).
     """
 
     program: Program
     module: Program
     notes: tuple[str, ...] = ()
     details: Mapping[str, float | str] = field(default_factory=dict)
+    caveat: str = ""
 
 
 @dataclass(frozen=True)

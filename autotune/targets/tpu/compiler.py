@@ -102,7 +102,7 @@ class TpuCompiler:
         return result
 
     def stages(self, module: bytes, options: bytes, *, time_limit: float | None = None) -> Stages:
-        """Both of the above and the result, from one compilation. Otherwise as `compile`."""
+        """Both of the above and the result, from one compilation; for one that does not fit, what there is of it."""
         result: Stages = self._call(self._quiet, "stages", module, options, time_limit)
         return result
 
@@ -126,6 +126,12 @@ class TpuCompiler:
             on_result: told the number and the result of each as soon as it is there, in the caller's thread.
         """
         return self._map(self._quiet, "compile", requests, time_limit, on_result)
+
+    def stages_many(
+        self, requests: Sequence[CompileRequest], *, time_limit: float | None = None
+    ) -> list[Stages | WorkerFailure]:
+        """As `compile_many`, with what `stages` returns."""
+        return self._map(self._quiet, "stages", requests, time_limit, None)
 
     def executables(
         self, requests: Sequence[CompileRequest], *, time_limit: float | None = None

@@ -46,8 +46,8 @@ _IN_PLACE = frozenset({"dynamic-update-slice", "scatter"})
 
 
 @dataclass(frozen=True)
-class CompilerEstimate:
-    """The compiler's figures for one program.
+class Figures:
+    """The compiler's figures for one computation, without what it calls, or for a whole program.
 
     Attributes:
         cycles: sum over the kernels, in cycles of the compiler's model; comparable for one target only.
@@ -60,12 +60,9 @@ class CompilerEstimate:
         asynchronous_copy_bytes: written by them.
         transposes: `transpose` instructions.
         transpose_bytes: written by them.
-        argument_bytes: of the program's arguments in HBM, tiles padded.
-        result_bytes: of its results in HBM that do not take the place of an argument.
         vmem_bytes: lower bound of what VMEM must hold at once: the largest sum, over instructions, of the arrays in
             VMEM that one reads and writes and of its scratch memory. (v2 and v3 keep no array there, v4 keeps its own
             in another memory, S(3): on those it is the scratch memory alone.)
-        unknown_loops: names of while loops whose number of turns is not known, counted as one turn.
     """
 
     cycles: int
@@ -78,9 +75,21 @@ class CompilerEstimate:
     asynchronous_copy_bytes: int
     transposes: int
     transpose_bytes: int
+    vmem_bytes: int
+
+
+@dataclass(frozen=True)
+class CompilerEstimate(Figures):
+    """The compiler's figures for one run of a whole program.
+
+    Attributes:
+        argument_bytes: of the program's arguments in HBM, tiles padded.
+        result_bytes: of its results in HBM that do not take the place of an argument.
+        unknown_loops: names of while loops whose number of turns is not known, counted as one turn.
+    """
+
     argument_bytes: int
     result_bytes: int
-    vmem_bytes: int
     unknown_loops: tuple[str, ...] = ()
 
     @property
@@ -119,14 +128,14 @@ def estimate(compiled: xla_pb2.HloModuleProtoWithConfig) -> CompilerEstimate:
     module = compiled.hlo_module
     executions = count_executions(module)
     computations = {computation.id: computation for computation in module.computations}
-    figures = {identity: _Figures.of(computations[identity], computations) for identity in executions.counts}
+    figures = {identity: _figures_of(computations[identity], computations) for identity in executions.counts}
     cycles = {identity: executions.counts[identity] * own.cycles for identity, own in figures.items()}
     runs = _run(module.entry_computation_id, computations, cycles)
 
     def total(name: str) -> int:
         return sum(executions.counts[identity] * getattr(figures[identity], name) for identity in runs)
 
-    summed = [f.name for f in dataclasses.fields(_Figures) if f.name != "vmem_bytes"]
+    summed = [f.name for f in dataclasses.fields(Figures) if f.name != "vmem_bytes"]
     return CompilerEstimate(
         **{name: total(name) for name in summed},
         argument_bytes=sum(bytes_in(shape, HBM) for shape in module.host_program_shape.parameters),
@@ -136,48 +145,32 @@ def estimate(compiled: xla_pb2.HloModuleProtoWithConfig) -> CompilerEstimate:
     )
 
 
-@dataclass(frozen=True)
-class _Figures:
-    """The figures of one execution of one computation, without what it calls; see `CompilerEstimate`."""
-
-    cycles: int
-    kernels: int
-    unknown: int
-    unknown_bytes: int
-    copies: int
-    copy_bytes: int
-    asynchronous_copies: int
-    asynchronous_copy_bytes: int
-    transposes: int
-    transpose_bytes: int
-    vmem_bytes: int
-
-    @classmethod
-    def of(cls, computation: hlo_pb2.HloComputationProto, computations: Computations) -> _Figures:
-        shapes = {instruction.id: instruction.shape for instruction in computation.instructions}
-        windows = {i.id: read_window_config(i) for i in computation.instructions}
-        estimates = {identity: window.estimated_cycles for identity, window in windows.items() if window}
-        unknown = [
-            instruction
-            for instruction in computation.instructions
-            if (estimates[instruction.id] is None if instruction.id in estimates else _works(instruction, shapes))
-        ]
-        copies = [i.shape for i in computation.instructions if i.opcode == "copy"]
-        transposes = [i.shape for i in computation.instructions if i.opcode == "transpose"]
-        moves = _asynchronous_moves(computation, computations)
-        return cls(
-            cycles=sum(cycles for cycles in estimates.values() if cycles is not None),
-            kernels=len(estimates),
-            unknown=len(unknown),
-            unknown_bytes=sum(_bytes([i.shape, *(shapes[o] for o in set(i.operand_ids))]) for i in unknown),
-            copies=len(copies),
-            copy_bytes=_bytes(copies),
-            asynchronous_copies=len(moves),
-            asynchronous_copy_bytes=_bytes(moves),
-            transposes=len(transposes),
-            transpose_bytes=_bytes(transposes),
-            vmem_bytes=max((_vmem_bytes(i, shapes) for i in computation.instructions), default=0),
-        )
+def _figures_of(computation: hlo_pb2.HloComputationProto, computations: Computations) -> Figures:
+    """Of one execution of one computation, without what it calls."""
+    shapes = {instruction.id: instruction.shape for instruction in computation.instructions}
+    windows = {i.id: read_window_config(i) for i in computation.instructions}
+    estimates = {identity: window.estimated_cycles for identity, window in windows.items() if window}
+    unknown = [
+        instruction
+        for instruction in computation.instructions
+        if (estimates[instruction.id] is None if instruction.id in estimates else _works(instruction, shapes))
+    ]
+    copies = [i.shape for i in computation.instructions if i.opcode == "copy"]
+    transposes = [i.shape for i in computation.instructions if i.opcode == "transpose"]
+    moves = _asynchronous_moves(computation, computations)
+    return Figures(
+        cycles=sum(cycles for cycles in estimates.values() if cycles is not None),
+        kernels=len(estimates),
+        unknown=len(unknown),
+        unknown_bytes=sum(_bytes([i.shape, *(shapes[o] for o in set(i.operand_ids))]) for i in unknown),
+        copies=len(copies),
+        copy_bytes=_bytes(copies),
+        asynchronous_copies=len(moves),
+        asynchronous_copy_bytes=_bytes(moves),
+        transposes=len(transposes),
+        transpose_bytes=_bytes(transposes),
+        vmem_bytes=max((_vmem_bytes(i, shapes) for i in computation.instructions), default=0),
+    )
 
 
 def _run(identity: int, computations: Computations, cycles: Mapping[int, int]) -> frozenset[int]:

@@ -23,6 +23,7 @@ from autotune.targets.failures import failed_outcome
 from autotune.targets.host import available_memory
 from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
 from autotune.targets.measuring import unchanging
+from autotune.targets.tpu.beyond_memory import KernelSums, describe
 from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
 from autotune.targets.tpu.estimate import CompilerEstimate, estimate
 from autotune.targets.tpu.executable import for_jax
@@ -70,6 +71,7 @@ class TpuTarget:
         self._keep_arguments = keep_arguments
         self._defaults: dict[str, CompilerEstimate] = {}  # by fingerprint of the program
         self._kernel_target: TpuKernelTarget | None = None
+        self._sums = KernelSums(self._compiler)
         self._last_stages: tuple[tuple[str, str], Stages] | None = None  # by program and config
 
     @property
@@ -112,7 +114,7 @@ class TpuTarget:
             module=stages.before_layout_assignment,
             source=f"{program.source}, just before layout assignment",
         )
-        default = estimate(xla_pb2.HloModuleProtoWithConfig.FromString(stages.optimised))
+        default = self._figures(program, stages)
         if default.cycles == 0:
             raise UnsupportedProgramError(
                 f"program {program.name!r}: the compiler for {self._name} gives none of its kernels an estimate "
@@ -120,7 +122,8 @@ class TpuTarget:
             )
         self._defaults[program.fingerprint] = default
         details: dict[str, float | str] = {"compile_seconds": seconds, "default_cycles": float(default.cycles)}
-        return PreparedProgram(program, module, program.notes, details | dict(default.to_details()))
+        caveat = describe(stages.refusal) if stages.refusal else ""
+        return PreparedProgram(program, module, program.notes, details | dict(default.to_details()), caveat)
 
     def space(self, prepared: PreparedProgram, kind: str) -> Space:
         """The layouts of the program."""
@@ -137,10 +140,22 @@ class TpuTarget:
     def evaluate(
         self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
     ) -> list[Evaluation]:
-        """Compile configs, several at once, and add up the compiler's cycles."""
+        """Compile configs, several at once, and add up the compiler's cycles.
+
+        Where the default does not fit the TPU's memory, every config is estimated kernel by kernel, also one that fits.
+        """
         requests = [self._request(prepared, config) for config in configs]
         started = time.perf_counter()
         default = self._defaults[prepared.program.fingerprint]
+        results: Sequence[bytes | Stages | WorkerFailure]
+        if prepared.caveat:
+            results = self._compiler.stages_many(requests, time_limit=self._limit(prepared))
+            outcomes = [self._summed(result, default) for result in results]
+            seconds = (time.perf_counter() - started) / max(1, len(configs))
+            return [
+                Evaluation(config, outcome, seconds, purpose, details)
+                for config, (outcome, details) in zip(configs, outcomes, strict=True)
+            ]
         results = self._compiler.compile_many(requests, time_limit=self._limit(prepared))
         seconds = (time.perf_counter() - started) / max(1, len(configs))
         return [
@@ -205,6 +220,8 @@ class TpuTarget:
             stages = self._stages(prepared, config)
         except WorkerFailure as failure:
             raise WorkerError(f"program {prepared.program.name!r} with the best layouts: {failure}") from None
+        if prepared.caveat:
+            return self._sums.kernels(hlo_pb2.HloModuleProto.FromString(stages.before_memory_space_assignment))
         return split_kernels(xla_pb2.HloModuleProtoWithConfig.FromString(stages.optimised).hlo_module)
 
     def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
@@ -239,6 +256,33 @@ class TpuTarget:
             and (window.output_bounds, window.kernel_bounds) == (tile.output_bounds, tile.kernel_bounds)
         ]
         return TiledProgram(module, tuple(tiles), tuple(held), float(estimate(compiled).cycles))
+
+    def _figures(self, program: Program, stages: Stages) -> CompilerEstimate:
+        """Of the default; kernel by kernel if the program does not fit the TPU.
+
+        Raises:
+            UnsupportedProgramError: nor does one of its kernels, or it is to be run.
+        """
+        if not stages.refusal:
+            return estimate(xla_pb2.HloModuleProtoWithConfig.FromString(stages.optimised))
+        failure = WorkerFailure(WorkerFailureReason.ERROR, stages.refusal, phase="compiling")
+        if self._keep_arguments:
+            raise _refusal(program, self._name, failure)
+        try:
+            return self._sums.estimate(hlo_pb2.HloModuleProto.FromString(stages.before_memory_space_assignment))
+        except UnsupportedProgramError:
+            raise _refusal(program, self._name, failure) from None
+
+    def _summed(
+        self, result: Stages | WorkerFailure, default: CompilerEstimate
+    ) -> tuple[Outcome, dict[str, float | str]]:
+        if isinstance(result, WorkerFailure):
+            return failed_outcome(result), {}
+        try:
+            found = self._sums.estimate(hlo_pb2.HloModuleProto.FromString(result.before_memory_space_assignment))
+        except UnsupportedProgramError as error:
+            return Failed(FailureReason.COMPILE_ERROR, str(error)), {}
+        return _compared(found, default), found.to_details() | {"fits_memory": float(not result.refusal)}
 
     def _request(self, prepared: PreparedProgram, config: Config) -> CompileRequest:
         module = self.realise(prepared, config).module
@@ -289,14 +333,18 @@ def _evaluation(
     compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result)
     found = estimate(compiled)
     details = found.to_details() | _decisions(config, prepared, compiled)
-    outcome: Outcome = Estimated(float(found.cycles), float(default.cycles))
+    return Evaluation(config, _compared(found, default), seconds, purpose, details)
+
+
+def _compared(found: CompilerEstimate, default: CompilerEstimate) -> Outcome:
+    """An estimate beside the default's, unless it has fewer cycles because it leaves out more."""
     if found.cycles < default.cycles and found.hides_more_than(default):
-        outcome = Failed(
+        return Failed(
             FailureReason.NOT_COMPARABLE,
             f"{found.cycles:,} cycles, but the compiler prices none of the work on {found.unknown_bytes:,} bytes "
             f"(default: {default.cycles:,} cycles and {default.unknown_bytes:,} bytes)",
         )
-    return Evaluation(config, outcome, seconds, purpose, details)
+    return Estimated(float(found.cycles), float(default.cycles))
 
 
 def _decisions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from autotune.errors import ToolchainError
 from autotune.targets.child import enter_phase
 from autotune.targets.tpu.options import with_flags
-from autotune.targets.tpu.pjrt import PjrtCompiler
+from autotune.targets.tpu.pjrt import DeviceMemoryError, PjrtCompiler
 from autotune.targets.tpu.toolchain import ADVICE
 from autotune.targets.tpu.watchdog import end_beyond
 from protos.hlo_pb2 import HloModuleProto, HloProto
@@ -55,12 +56,14 @@ class Stages:
     Attributes:
         before_layout_assignment: serialized HloModuleProto; what layout configs refer to.
         before_memory_space_assignment: serialized HloModuleProto; what a backend-only compilation takes up again.
-        optimised: serialized HloModuleProtoWithConfig.
+        optimised: serialized HloModuleProtoWithConfig; empty when the program does not fit the TPU's memory.
+        refusal: what the compiler says in that case, else "".
     """
 
     before_layout_assignment: bytes
     before_memory_space_assignment: bytes
     optimised: bytes
+    refusal: str = ""
 
 
 class TpuWorker:
@@ -114,10 +117,26 @@ class TpuWorker:
         return dumped
 
     def stages(self, module: bytes, options: bytes) -> Stages:
-        """Both of the above and the result, from one compilation. Arguments as in `compile`."""
+        """Both of the above and the result, from one compilation. Arguments as in `compile`.
+
+        A program that does not fit the TPU's memory is refused at the end only: then the stages up to there are
+        returned, with the refusal.
+        """
         points = (BEFORE_LAYOUT_ASSIGNMENT, BEFORE_MEMORY_SPACE_ASSIGNMENT)
-        (layout, memory), optimised = self._dumps(module, options, *points)
-        return Stages(layout, memory, optimised)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            optimised, refusal = b"", ""
+            try:
+                optimised = self._compile_with_dumps(module, options, points, folder)
+            except DeviceMemoryError as error:
+                refusal = str(error)
+            name = HloModuleProto.FromString(module).name
+            try:
+                layout, memory = (_read_dump(Path(folder), point, name) for point in points)
+            except ToolchainError:
+                if refusal:  # it came too early for that
+                    raise DeviceMemoryError(refusal) from None
+                raise
+        return Stages(layout, memory, optimised, refusal)
 
     def verbose_compile(self, module: bytes, options: bytes) -> tuple[bytes, str]:
         """Compile, and keep what the compiler writes to standard error meanwhile.
@@ -145,15 +164,18 @@ class TpuWorker:
     def _dumps(self, module: bytes, options: bytes, *points: DumpPoint) -> tuple[list[bytes], bytes]:
         """Compile, and have the program written at some points."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            flags: dict[str, str | int | bool] = {
-                "xla_dump_to": folder,
-                "xla_dump_hlo_as_proto": True,
-                "xla_dump_hlo_as_text": False,
-                "xla_dump_hlo_pass_re": "|".join(point.passes for point in points),
-            }
-            optimised = self.compile(module, with_flags(options, flags))
+            optimised = self._compile_with_dumps(module, options, points, folder)
             name = HloModuleProto.FromString(module).name
             return [_read_dump(Path(folder), point, name) for point in points], optimised
+
+    def _compile_with_dumps(self, module: bytes, options: bytes, points: Sequence[DumpPoint], folder: str) -> bytes:
+        flags: dict[str, str | int | bool] = {
+            "xla_dump_to": folder,
+            "xla_dump_hlo_as_proto": True,
+            "xla_dump_hlo_as_text": False,
+            "xla_dump_hlo_pass_re": "|".join(point.passes for point in points),
+        }
+        return self.compile(module, with_flags(options, flags))
 
 
 def _read_dump(folder: Path, point: DumpPoint, name: str) -> bytes:
