@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from autotune import api
 from autotune.errors import UnsupportedProgramError
 from autotune.evaluation import Failed, FailureReason, Measured
+from autotune.hlo.kernels import Kernel
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read_bytes
 from autotune.hlo.repeat import repeat
-from autotune.spaces.base import Config
+from autotune.hlo.window_config import ForcedTile, WindowConfig
+from autotune.rendering.search import render_result
+from autotune.spaces.base import Config, Space
 from autotune.spaces.layout import LayoutConfig
-from autotune.targets.base import TunedProgram
-from autotune.targets.device_target import DeviceTarget
+from autotune.spaces.tpu_tile import TpuTileConfig, TpuTileSpace
+from autotune.targets.base import PreparedProgram, TiledProgram, TunedProgram
+from autotune.targets.device_target import DeviceTarget, TiledDeviceTarget
 from autotune.targets.device_worker import LAUNCH_SECONDS, Executable, HeldProgram, Variant
-from autotune.targets.inputs import input_specs
+from autotune.targets.inputs import InputSpec, input_specs
 from autotune.targets.isolation import Worker
 from autotune.targets.measuring import MeasuringSession
 from autotune.targets.tpu.options import compile_options
 from protos import hlo_pb2
 from tests import programs
-from tests.targets.cpu_device import CpuPlan, cpu_device_target, session
+from tests.tables import TILES
+from tests.targets.cpu_device import DESCRIPTION, CpuPlan, cpu_device_target, session
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +73,76 @@ def test_a_search_on_a_device(tmp_path: Path) -> None:
     assert result.comparison is not None
     assert "as on a TPU" in result.prepared.notes
     assert all("copies" in evaluation.details for evaluation in result.evaluations), "facts of the compiler's side"
+
+
+class _KernelPlan:
+    """Tiles of which the compiler's own takes four products, and every other one."""
+
+    def __init__(self, compiler: Worker) -> None:
+        self._compiler = compiler
+        self._space: TpuTileSpace | None = None
+
+    def prepare_kernel(self, kernel: Kernel) -> PreparedProgram:
+        self._space = TpuTileSpace(kernel, TILES)
+        program = Program(kernel.name, kernel.module.SerializeToString(deterministic=True), "a table")
+        return PreparedProgram(program, program)
+
+    def space(self, prepared: PreparedProgram, kind: str) -> Space:
+        assert self._space is not None
+        return self._space
+
+    def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
+        return TunedProgram(prepared.program.module, backend_only=True)
+
+    def executables(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[Executable | Failed]:
+        which = ["four_times" if config == TpuTileConfig() else "once" for config in configs]
+        modules = [repeat(kernel(each)).SerializeToString() for each in which]
+        facts = {"estimated_cycles": 200.0}
+        return [Executable(self._compiler.call("compiled", each, time_limit=120)[0], 0.1, facts) for each in modules]
+
+    def loop_inputs(self, prepared: PreparedProgram) -> list[InputSpec]:
+        return input_specs(repeat(kernel("once")))
+
+
+class _TiledPlan(CpuPlan):
+    """A program in which such a kernel is found."""
+
+    @property
+    def kernel_target(self) -> _KernelPlan:
+        return _KernelPlan(self._compiler)
+
+    def kernels(self, prepared: PreparedProgram, config: Config) -> list[Kernel]:
+        return [Kernel("k", "call", kernel("four_times"), WindowConfig((), (64,), estimated_cycles=100), 1)]
+
+    def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
+        assert [(name, tile.cycles) for name, tile in tiles.items()] == [("k", 200)]
+        return TiledProgram(prepared.program.module, tuple(tiles), tuple(tiles), 1000.0)
+
+    def tiled_executable(self, tiled: TiledProgram) -> Executable | Failed:
+        return Executable(self._compiler.call("compiled", tiled.module, time_limit=120)[0])
+
+
+def test_layouts_then_tiles_on_a_device(tmp_path: Path) -> None:
+    with TiledDeviceTarget(_TiledPlan(), session(), DESCRIPTION) as target:
+        result = api.search(programs.two_dots(), target=target, database=tmp_path / "db.sqlite", budget=9)
+    assert result.counts["measured"] == 7, "two thirds of the budget, and the default"
+    (tiles,) = result.tiles
+    assert tiles.measured
+    assert tiles.result is not None
+    assert tiles.result.counts["measured"] == 4
+    assert tiles.better is not None
+    assert tiles.better.cost == pytest.approx(0.25, abs=0.15)
+    assert result.tiled is not None
+    assert isinstance(result.tiled.measured, Measured)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render_result(result, []))
+    text = console.export_text()
+    assert "the fastest, timed with the kernel alone and many executions in one launch" in text
+    assert "of the default (measured)" in text
+    assert "To measure first" not in text
+    facts = result.to_json()
+    assert facts["tiles"][0]["fastest"][0]["seconds"] > 0
+    assert facts["whole_program_with_tiles"]["seconds"] > 0
 
 
 def test_many_executions_in_a_launch(device: MeasuringSession) -> None:
@@ -146,8 +223,6 @@ class _NoDefault(CpuPlan):
 
 
 def test_a_default_that_does_not_compile_is_a_refusal() -> None:
-    from tests.targets.cpu_device import DESCRIPTION
-
     with (
         DeviceTarget(_NoDefault(), session(), DESCRIPTION) as target,
         pytest.raises(UnsupportedProgramError, match="'two_dots' cannot be measured: compiler crashed: SIGABRT"),

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Final, Self
 
 from autotune.errors import SpaceError, UnsupportedProgramError, WorkerError
-from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, LabelKind, Outcome
-from autotune.hlo.fingerprint import fingerprint
+from autotune.evaluation import Evaluation, Failed, FailureReason, LabelKind, Outcome
 from autotune.hlo.kernels import Kernel, split_kernels
 from autotune.hlo.modules import instructions
 from autotune.hlo.program import Program
@@ -23,13 +22,13 @@ from autotune.targets.failures import failed_outcome
 from autotune.targets.host import available_memory
 from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
 from autotune.targets.measuring import unchanging
+from autotune.targets.tpu import outcomes
 from autotune.targets.tpu.beyond_memory import KernelSums, describe
 from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
 from autotune.targets.tpu.estimate import CompilerEstimate, estimate
 from autotune.targets.tpu.executable import for_jax
 from autotune.targets.tpu.generations import parse_topology
 from autotune.targets.tpu.kernel_target import TpuKernelTarget
-from autotune.targets.tpu.layout_decisions import compare
 from autotune.targets.tpu.options import compile_options
 from autotune.targets.tpu.worker import Stages
 from protos import hlo_pb2, xla_pb2
@@ -144,22 +143,15 @@ class TpuTarget:
 
         Where the default does not fit the TPU's memory, every config is estimated kernel by kernel, also one that fits.
         """
+        if prepared.caveat:
+            return self._evaluate_by_kernels(prepared, configs, purpose)
         requests = [self._request(prepared, config) for config in configs]
         started = time.perf_counter()
         default = self._defaults[prepared.program.fingerprint]
-        results: Sequence[bytes | Stages | WorkerFailure]
-        if prepared.caveat:
-            results = self._compiler.stages_many(requests, time_limit=self._limit(prepared))
-            outcomes = [self._summed(result, default) for result in results]
-            seconds = (time.perf_counter() - started) / max(1, len(configs))
-            return [
-                Evaluation(config, outcome, seconds, purpose, details)
-                for config, (outcome, details) in zip(configs, outcomes, strict=True)
-            ]
         results = self._compiler.compile_many(requests, time_limit=self._limit(prepared))
         seconds = (time.perf_counter() - started) / max(1, len(configs))
         return [
-            _evaluation(config, result, prepared, default, seconds, purpose)
+            outcomes.evaluation(config, result, prepared, default, seconds, purpose)
             for config, result in zip(configs, results, strict=True)
         ]
 
@@ -169,19 +161,10 @@ class TpuTarget:
         started = time.perf_counter()
         results = self._compiler.executables(requests, time_limit=self._limit(prepared))
         seconds = (time.perf_counter() - started) / max(1, len(configs))
-        found: list[Executable | Failed] = []
-        for config, result in zip(configs, results, strict=True):
-            if isinstance(result, WorkerFailure):
-                found.append(failed_outcome(result))
-                continue
-            compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result[0])
-            facts: dict[str, float | str] = {
-                "optimised_program": fingerprint(compiled.hlo_module.SerializeToString(deterministic=True))
-            }
-            facts |= estimate(compiled).to_details() | _decisions(config, prepared, compiled)
-            facts["estimated_cycles"] = facts.pop("cycles")
-            found.append(Executable(for_jax(result[1], compiled.hlo_module), seconds, facts))
-        return found
+        return [
+            outcomes.executable(config, result, prepared, seconds)
+            for config, result in zip(configs, results, strict=True)
+        ]
 
     def tiled_executable(self, tiled: TiledProgram) -> Executable | Failed:
         """Compile the program with tiles for a device."""
@@ -273,6 +256,20 @@ class TpuTarget:
         except UnsupportedProgramError:
             raise _refusal(program, self._name, failure) from None
 
+    def _evaluate_by_kernels(
+        self, prepared: PreparedProgram, configs: Sequence[Config], purpose: str
+    ) -> list[Evaluation]:
+        requests = [self._request(prepared, config) for config in configs]
+        started = time.perf_counter()
+        default = self._defaults[prepared.program.fingerprint]
+        results = self._compiler.stages_many(requests, time_limit=self._limit(prepared))
+        summed = [self._summed(result, default) for result in results]
+        seconds = (time.perf_counter() - started) / max(1, len(configs))
+        return [
+            Evaluation(config, outcome, seconds, purpose, details)
+            for config, (outcome, details) in zip(configs, summed, strict=True)
+        ]
+
     def _summed(
         self, result: Stages | WorkerFailure, default: CompilerEstimate
     ) -> tuple[Outcome, dict[str, float | str]]:
@@ -282,7 +279,7 @@ class TpuTarget:
             found = self._sums.estimate(hlo_pb2.HloModuleProto.FromString(result.before_memory_space_assignment))
         except UnsupportedProgramError as error:
             return Failed(FailureReason.COMPILE_ERROR, str(error)), {}
-        return _compared(found, default), found.to_details() | {"fits_memory": float(not result.refusal)}
+        return outcomes.compared(found, default), found.to_details() | {"fits_memory": float(not result.refusal)}
 
     def _request(self, prepared: PreparedProgram, config: Config) -> CompileRequest:
         module = self.realise(prepared, config).module
@@ -318,42 +315,6 @@ class TpuTarget:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _evaluation(
-    config: Config,
-    result: bytes | WorkerFailure,
-    prepared: PreparedProgram,
-    default: CompilerEstimate,
-    seconds: float,
-    purpose: str,
-) -> Evaluation:
-    if isinstance(result, WorkerFailure):
-        return Evaluation(config, failed_outcome(result), seconds, purpose)
-    compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result)
-    found = estimate(compiled)
-    details = found.to_details() | _decisions(config, prepared, compiled)
-    return Evaluation(config, _compared(found, default), seconds, purpose, details)
-
-
-def _compared(found: CompilerEstimate, default: CompilerEstimate) -> Outcome:
-    """An estimate beside the default's, unless it has fewer cycles because it leaves out more."""
-    if found.cycles < default.cycles and found.hides_more_than(default):
-        return Failed(
-            FailureReason.NOT_COMPARABLE,
-            f"{found.cycles:,} cycles, but the compiler prices none of the work on {found.unknown_bytes:,} bytes "
-            f"(default: {default.cycles:,} cycles and {default.unknown_bytes:,} bytes)",
-        )
-    return Estimated(float(found.cycles), float(default.cycles))
-
-
-def _decisions(
-    config: Config, prepared: PreparedProgram, compiled: xla_pb2.HloModuleProtoWithConfig
-) -> dict[str, float | str]:
-    """What became of the layouts that were asked for."""
-    if not isinstance(config, LayoutConfig) or not config.orders:
-        return {}
-    return dict(compare(config, prepared.module.proto, compiled).to_details())
 
 
 def _devices(module: hlo_pb2.HloModuleProto) -> int:

@@ -93,6 +93,25 @@ def test_tiles_within_the_whole_program(target: TpuTarget) -> None:
     assert untouched.cycles == prepared.details["default_cycles"]
 
 
+def test_the_best_layouts_are_compiled_once_for_kernels_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TpuTarget("v5e") as own:
+        prepared = own.prepare(programs.two_dots())
+        compiler = own._compiler
+        asked: list[str] = []
+        honest = compiler.stages
+        monkeypatch.setattr(
+            compiler, "stages", lambda *rest, **named: (asked.append("stages"), honest(*rest, **named))[1]
+        )
+        space = own.space(prepared, "layout")
+        own.kernels(prepared, space.default)
+        own.apply_tiles(prepared, space.default, {})
+        assert asked == [], "the default was compiled when the program was prepared"
+        other = space.sample(np.random.default_rng(1))
+        own.kernels(prepared, other)
+        own.apply_tiles(prepared, other, {})
+        assert asked == ["stages"]
+
+
 def test_what_cannot_be_done_is_said(target: TpuTarget) -> None:
     prepared = target.prepare(programs.two_dots())
     with pytest.raises(SpaceError, match="no tile choice"):
