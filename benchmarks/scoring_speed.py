@@ -63,7 +63,7 @@ def main() -> None:
     missing = [str(options.data / path) for path, _ in PROGRAMS.values() if not (options.data / path).is_file()]
     if missing:
         arguments.error(f"--data: expected the data set, missing: {', '.join(missing)}")
-    peaks = {"float32": _peak(torch.float32), "bfloat16": _peak(torch.bfloat16)}
+    peaks = {"float32": peak_rate(torch.float32), "bfloat16": peak_rate(torch.bfloat16)}
     rows = [
         _measure(options.data, program, network, options.rounds, peaks)
         for program, network in itertools.product(PROGRAMS, NETWORKS)
@@ -159,7 +159,7 @@ def _work(architecture: Architecture, graph: ProgramGraph, configs: ConfigBatch)
     return float(work), float(len(graph) * len(configs) * sum(costs))
 
 
-def _peak(dtype: torch.dtype, size: int = 2048) -> float:
+def peak_rate(dtype: torch.dtype, size: int = 2048) -> float:
     """GFLOP/s of the largest convolution's product over as many rows as fit into the cache; best of many."""
     rows, weight = torch.randn(size, 512).to(dtype), torch.randn(1024, 512).to(dtype)
     bias = torch.zeros(1024, dtype=dtype)

@@ -103,7 +103,9 @@ def _open(data: Path, temporary: Path, split: str) -> Split:
     return open_split(temporary / "data", COLLECTION, split, store=temporary / "store", workers=1)
 
 
-def _train(recipe: Recipe, graph: StoredGraph, valid: StoredGraph, out: Path) -> tuple[LearnedCostModel, dict[str, Any]]:
+def _train(
+    recipe: Recipe, graph: StoredGraph, valid: StoredGraph, out: Path
+) -> tuple[LearnedCostModel, dict[str, Any]]:
     start = time.perf_counter()
     result = train(recipe, [graph], out, schedule=Schedule(checkpoint_every=500), hardware=Hardware("cpu"))
     seconds = time.perf_counter() - start

@@ -165,9 +165,7 @@ class _FastConvolution:
         dtypes: of the values that will be given.
     """
 
-    def __init__(
-        self, network: SageNetwork, layer: int, device: torch.device, dtypes: Sequence[torch.dtype]
-    ) -> None:
+    def __init__(self, network: SageNetwork, layer: int, device: torch.device, dtypes: Sequence[torch.dtype]) -> None:
         received, kept, bias = (
             network.get_parameter(f"convs.{layer}.{name}").detach().to(device)
             for name in ("lin_l.weight", "lin_r.weight", "lin_l.bias")

@@ -46,9 +46,10 @@ data_commands = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of `training` to the command line."""
-    from training import ranking_commands  # shares the options above
+    from training import ranking_commands, train_commands  # share the options above
 
     app.add_typer(data_commands)
+    train_commands.register(app)
     ranking_commands.register(app)
 
 
@@ -116,10 +117,11 @@ def open_with_bar(
     data: Path, collection: str, split: str, *, store: Path | None, workers: int | None, skip_bad: bool
 ) -> Split:
     """Opens a split; a bar shows what must be built for it."""
-    from training.rendering import BuildProgress
+    from training.progress import CountProgress
     from training.store import open_split
 
-    with BuildProgress(console(stderr=True), f"{collection}, {split}") as progress:
+    title = f"{collection}, {split}"
+    with CountProgress(console(stderr=True), title, doing="converting", done="files converted") as progress:
         return open_split(
             data, collection, split, store=store, workers=workers, skip_bad=skip_bad, progress=progress.update
         )

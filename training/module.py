@@ -49,9 +49,7 @@ class RankingModule(LightningModule):
 
     def train_dataloader(self) -> DataLoader[SlateBatch]:
         """The batches that are left; called after a checkpoint was read."""
-        dataset = SlateDataset(
-            self._graphs, self.recipe, rank=self.trainer.global_rank, world=self.trainer.world_size
-        )
+        dataset = SlateDataset(self._graphs, self.recipe, rank=self.trainer.global_rank, world=self.trainer.world_size)
         return DataLoader(
             dataset,
             batch_size=None,
@@ -95,9 +93,7 @@ class RankingModule(LightningModule):
         ]
         kind = torch.optim.AdamW if how.optimiser == "adamw" else torch.optim.Adam
         optimiser = kind(groups, lr=how.learning_rate, eps=how.epsilon)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(
-            optimiser, self.recipe.milestone_iterations(), gamma=how.decay
-        )
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, self.recipe.milestone_iterations(), gamma=how.decay)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

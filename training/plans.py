@@ -182,7 +182,9 @@ def _convolution(parts: Sequence[WeightedSums], counts: Sequence[int]) -> Convol
     rows = np.concatenate([part.rows + 2 * shift for part, shift in zip(parts, _shifts(counts), strict=True)])
     weights = np.concatenate([part.weights for part in parts])
     entries = np.array([len(part.rows) for part in parts])
-    offsets = np.concatenate([[0], *(part.offsets[1:] + s for part, s in zip(parts, _shifts(list(entries)), strict=True))])
+    offsets = np.concatenate(
+        [[0], *(part.offsets[1:] + s for part, s in zip(parts, _shifts(list(entries)), strict=True))]
+    )
     value, kept = np.divmod(rows, 2)
     sends = np.zeros(values, bool)
     sends[value[kept == 0]] = True

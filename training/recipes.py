@@ -153,7 +153,9 @@ class Recipe:
         """
         base = RECIPES.get(str(values.get("collection")))
         if base is None:
-            raise RecipeError(f"collection: expected one of {', '.join(COLLECTIONS)}, found {values.get('collection')!r}")
+            raise RecipeError(
+                f"collection: expected one of {', '.join(COLLECTIONS)}, found {values.get('collection')!r}"
+            )
         return override(base, flatten(values))
 
     def milestone_iterations(self) -> list[int]:

@@ -1,71 +1,26 @@
-"""Training data on the terminal: tables, and a bar while the store is built."""
+"""Training data and trainings on the terminal, as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console, Group, JustifyMethod, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from training.ranking_tables import render_report
 from training.statistics import Noise, Runtimes, SplitFacts
 from training.store import Split
+
+if TYPE_CHECKING:
+    from training.recipes import Recipe
+    from training.trainer import TrainingResult  # imports Lightning
 
 _ROWS: Final = 20
 """Rows of a long list that are shown; `--json` has them all."""
 _PRECISE_MS: Final = 1000.0
 """Milliseconds from which on one decimal is enough."""
-_LONG: Final = 20
-"""Files from which on a log has a line per tenth, not one at the end alone."""
-
-
-class BuildProgress:
-    """A bar on a terminal, a line per tenth in a log. `update` is the `progress` of `open_split`.
-
-    Args:
-        console: where to (standard error, so that standard output stays clean for `--json`).
-        title: what is built.
-        what: what was done, of how many.
-    """
-
-    def __init__(self, console: Console, title: str, what: str = "files converted") -> None:
-        self._console = console
-        self._title = title
-        self._what = what
-        self._live = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
-
-    def update(self, done: int, total: int, name: str) -> None:
-        """A file was made."""
-        if not self._console.is_terminal:
-            if done == total or (total >= _LONG and done % (total // 10) == 0):
-                self._console.print(f"{self._title}: {done:,} of {total:,} {self._what}")
-            return
-        if self._task is None:
-            self._live.start()
-            self._task = self._live.add_task(f"{self._title}: {self._what}", total=total)
-        self._live.update(self._task, completed=done)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._live.stop()
 
 
 def render_facts(splits: Sequence[SplitFacts]) -> RenderableType:
@@ -95,6 +50,22 @@ def render_build(splits: Sequence[Split]) -> RenderableType:
         table.add_row(split.collection, split.split, *numbers, Text(str(split.store)))
         notes += [Text(f"{split.collection}, {split.split}: {note}") for note in _notes(split.dropped, split.skipped)]
     return Group(table, *notes)
+
+
+def render_training(recipe: Recipe, graphs: int, result: TrainingResult) -> RenderableType:
+    """What a training made, and how well it ranks the validation programs."""
+    architecture = recipe.architecture
+    lines = [
+        f"{recipe.collection}: {architecture.parameters:,} parameters, {graphs:,} programs, "
+        f"{result.iterations:,} iterations of {recipe.slates} slates of {recipe.slate_size}, seed {recipe.seed}"
+    ]
+    if result.resumed_at:
+        lines.append(f"went on from iteration {result.resumed_at:,}")
+    if result.resumed_at == result.iterations and result.report is None:
+        lines.append("this training was finished before: nothing was left to do")
+    lines.append(f"model: {result.model}")
+    parts: list[RenderableType] = [Text(line) for line in lines]
+    return Group(*parts, *([Text(), render_report(result.report)] if result.report else []))
 
 
 def _graphs(split: SplitFacts) -> Table:

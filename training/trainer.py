@@ -114,6 +114,7 @@ def train(
     resumed_at = _iterations_of(checkpoint) if checkpoint else 0
     if resumed_at >= recipe.iterations and (out / MODEL).is_file():
         return TrainingResult(out / MODEL, None, resumed_at, resumed_at)
+    _check_devices(hardware)
     module = RankingModule(recipe, graphs, workers=_workers(hardware))
     reports: list[RankingReport] = []
 
@@ -206,14 +207,8 @@ def _on_gpu(hardware: Hardware) -> bool:
 
 
 def _trainer(recipe: Recipe, hardware: Hardware, callbacks: list[Callback]) -> Trainer:
-    gpu = _on_gpu(hardware)
-    if gpu and hardware.devices > torch.cuda.device_count():
-        raise TrainingError(
-            f"devices: expected at most the {torch.cuda.device_count()} GPUs that PyTorch {torch.__version__} finds, "
-            f"found {hardware.devices}: use fewer, or train on the processor (--device cpu)"
-        )
     return Trainer(
-        accelerator="cuda" if gpu else "cpu",
+        accelerator="cuda" if _on_gpu(hardware) else "cpu",
         devices=hardware.devices,
         strategy="ddp" if hardware.devices > 1 else "auto",
         max_steps=recipe.iterations,
@@ -231,6 +226,14 @@ def _trainer(recipe: Recipe, hardware: Hardware, callbacks: list[Callback]) -> T
     )
 
 
+def _check_devices(hardware: Hardware) -> None:
+    if _on_gpu(hardware) and hardware.devices > torch.cuda.device_count():
+        raise TrainingError(
+            f"devices: expected at most the {torch.cuda.device_count()} GPUs that PyTorch {torch.__version__} finds, "
+            f"found {hardware.devices}: use fewer, or train on the processor (--device cpu)"
+        )
+
+
 def _model(
     module: RankingModule, graphs: Sequence[StoredGraph], validation: Sequence[StoredGraph], iteration: int
 ) -> LearnedCostModel:
@@ -243,9 +246,7 @@ def _model(
         space="tile" if kind == "tile" else "layout",
         target=recipe.collection,
         label_kind="measured",
-        training_data=(
-            TrainingData(f"{recipe.collection}, train", graphs=len(graphs), configs=sum(map(len, graphs))),
-        ),
+        training_data=(TrainingData(f"{recipe.collection}, train", graphs=len(graphs), configs=sum(map(len, graphs))),),
         recipe=recipe.to_json(),
         metrics={"iterations": iteration},
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),

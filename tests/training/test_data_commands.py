@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from autotune.cli import app
 from tests.training.data_sets import layouts, tiles, write
-from training.rendering import BuildProgress
+from training.progress import CountProgress
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_the_bar_on_a_terminal_and_the_lines_of_a_log() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
     log = Console(file=io.StringIO(), width=80)
     for console in (terminal, log):
-        with BuildProgress(console, "tile:xla, train") as progress:
+        with CountProgress(console, "tile:xla, train", doing="converting", done="files converted") as progress:
             for done in range(1, 51):
                 progress.update(done, 50, "x.npz")
     assert isinstance(terminal.file, io.StringIO)

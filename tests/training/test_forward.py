@@ -52,8 +52,6 @@ def _plain(network: SageNetwork, slates: Slates) -> Tensor:
     return torch.cat([network(feat.to(dtype), opcode, edges, config.to(dtype)) for feat, opcode, edges, config in rows])
 
 
-
-
 def _gradients(scores: Tensor, network: SageNetwork) -> list[Tensor]:
     weights = torch.linspace(-1, 2, len(scores), dtype=scores.dtype)
     return list(torch.autograd.grad((scores * weights).sum(), list(network.parameters())))
