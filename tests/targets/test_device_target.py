@@ -145,6 +145,10 @@ def test_layouts_then_tiles_on_a_device(tmp_path: Path) -> None:
     assert facts["whole_program_with_tiles"]["seconds"] > 0
 
 
+def test_what_the_device_says_of_itself(device: MeasuringSession) -> None:
+    assert device.worker.call("device", time_limit=60) == ("cpu", None)
+
+
 def test_many_executions_in_a_launch(device: MeasuringSession) -> None:
     default = loop("once")
     held = HeldProgram(default, input_specs(hlo_pb2.HloModuleProto.FromString(default.module)), 1e-4, repeated=True)

@@ -303,7 +303,10 @@ class TpuTarget:
         key = (prepared.program.fingerprint, config_id(config))
         if self._last_stages is None or self._last_stages[0] != key:
             request = self._request(prepared, config)
-            self._last_stages = (key, self._compiler.stages(request.module, request.options))
+            stages = self._compiler.stages(request.module, request.options)
+            if stages.refusal and not prepared.caveat:  # the default fits, this does not
+                raise WorkerFailure(WorkerFailureReason.ERROR, stages.refusal, phase="compiling")
+            self._last_stages = (key, stages)
         return self._last_stages[1]
 
     def close(self) -> None:
