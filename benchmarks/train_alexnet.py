@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.baselines import boosted_trees_scores, ridge_scores
 from benchmarks.common import SHARED, parser, publish
@@ -141,7 +142,7 @@ def _baselines(graph: StoredGraph, valid: StoredGraph) -> list[dict[str, Any]]:
     assert isinstance(judged, LayoutConfigs)
     assert graph.runtimes is not None
     assert valid.runtimes is not None
-    rankers = {
+    rankers: dict[str, NDArray[Any]] = {
         "ridge on one-hot layouts": ridge_scores(trained, graph.runtimes, judged),
         "300 boosted trees": boosted_trees_scores(trained, graph.runtimes, judged),
         "analytical:tpu-v3": CostModel.load("analytical:tpu-v3").score(valid.graph, judged),

@@ -172,7 +172,7 @@ def _stepper(work: Work, scores: Callable[[SageNetwork], Tensor]) -> Callable[[]
 
     def step() -> None:
         optimiser.zero_grad()
-        slate_loss(work.recipe.loss, scores(network).view(work.targets.shape), work.targets).backward()  # type: ignore[no-untyped-call]
+        slate_loss(work.recipe.loss, scores(network).view(work.targets.shape), work.targets).backward()
         optimiser.step()
 
     return step

@@ -5,7 +5,8 @@ Equal to `SageNetwork.forward` on one copy of the graph per config, but for roun
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -40,9 +41,8 @@ def batch_scores(network: SageNetwork, plan: BatchPlan, dtype: torch.dtype = tor
 
 def _convolve(network: SageNetwork, layer: int, values: Tensor, plan: ConvolutionPlan) -> Tensor:
     """One SAGEConv with residual and ReLU."""
-    received, kept, bias = (
-        network.get_parameter(f"convs.{layer}.{name}") for name in ("lin_l.weight", "lin_r.weight", "lin_l.bias")
-    )
+    names = (f"convs.{layer}.{name}" for name in ("lin_l.weight", "lin_r.weight", "lin_l.bias"))
+    received, kept, bias = cast(Iterable[Tensor], map(network.get_parameter, names))
     if network.architecture.residual and kept.shape[0] == kept.shape[1]:
         kept = kept + torch.eye(len(kept), device=kept.device)
     senders = values if plan.senders is None else values.index_select(0, plan.senders)
@@ -54,7 +54,7 @@ def _convolve(network: SageNetwork, layer: int, values: Tensor, plan: Convolutio
 def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if values.dtype == torch.float32:
         zeros = torch.zeros(len(weight), device=values.device)
-        result: Tensor = _Linear.apply(values, weight, zeros if bias is None else bias)
+        result: Tensor = _Linear.apply(values, weight, zeros if bias is None else bias)  # type: ignore[no-untyped-call]
         return result
     return functional.linear(values, weight.to(values.dtype), None if bias is None else bias.to(values.dtype))
 
@@ -85,7 +85,7 @@ def weighted_sums(table: Tensor, sums: Sums) -> Tensor:
     Returns:
         [k, width] of the table's type.
     """
-    result: Tensor = _WeightedSums.apply(table, sums)
+    result: Tensor = _WeightedSums.apply(table, sums)  # type: ignore[no-untyped-call]
     return result
 
 

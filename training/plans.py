@@ -25,7 +25,7 @@ from cost_model.refinement import Plan, Refinement, WeightedSums
 Indices = NDArray[np.int64]
 
 _SENDERS_WORTH_A_SELECTION = 0.9
-"""Values that send to nobody need no product with the mean's weights, but to leave them out costs a copy of the rest."""
+"""Share of values that send to others, above which leaving out the rest saves less than copying these costs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,10 +181,8 @@ def _convolution(parts: Sequence[WeightedSums], counts: Sequence[int]) -> Convol
     values = sum(counts)
     rows = np.concatenate([part.rows + 2 * shift for part, shift in zip(parts, _shifts(counts), strict=True)])
     weights = np.concatenate([part.weights for part in parts])
-    entries = np.array([len(part.rows) for part in parts])
-    offsets = np.concatenate(
-        [[0], *(part.offsets[1:] + s for part, s in zip(parts, _shifts(list(entries)), strict=True))]
-    )
+    starts = _shifts([len(part.rows) for part in parts])
+    offsets = np.concatenate([[0], *(part.offsets[1:] + start for part, start in zip(parts, starts, strict=True))])
     value, kept = np.divmod(rows, 2)
     sends = np.zeros(values, bool)
     sends[value[kept == 0]] = True

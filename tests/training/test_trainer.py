@@ -127,7 +127,6 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     }
     with pytest.raises(KeyboardInterrupt):
         train(recipe, graphs, tmp_path / "parts", reporter=StopsAt(200), **options)
-    assert not (tmp_path / "parts" / MODEL).exists() or _rows(tmp_path / "parts")[-1]["iteration"] == "200"
     resumed = train(recipe, graphs, tmp_path / "parts", **options)
     whole = train(recipe, graphs, tmp_path / "whole", **options)
     assert (resumed.resumed_at, resumed.iterations, whole.resumed_at) == (200, 250, 0)
