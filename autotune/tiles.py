@@ -63,7 +63,7 @@ class KernelTiles:
         return self.result is not None and self.result.target.label is LabelKind.MEASURED
 
     @property
-    def first(self) -> list[Evaluation]:
+    def leading(self) -> list[Evaluation]:
         """A few tiles that the compiler accepts, besides its own.
 
         The fastest where they were timed; else what to measure first, by the cost model or without one by cycles.
@@ -122,7 +122,7 @@ class KernelTiles:
             },
             "not_searched": self.reason or None,
             "ranked_by": self.result.cost_model if self.result is not None else None,
-            "fastest" if self.measured else "measure_first": [self._tile_json(each) for each in self.first],
+            "fastest" if self.measured else "measure_first": [self._tile_json(each) for each in self.leading],
             "failed": self.result.failures if self.result is not None else {},
         }
 

@@ -124,7 +124,7 @@ def test_a_kernel_without_tiles_says_why_and_the_next_one_is_searched(database: 
     first, second, third = search(target, kernels, database)
     assert first.result is None
     assert "kernel 'a' (negate) has no choice of tiles" in first.reason
-    assert (first.first, first.better) == ([], None)
+    assert (first.leading, first.better) == ([], None)
     assert (first.to_json()["not_searched"], first.to_json()["ranked_by"]) == (first.reason, None)
     assert target.searched() == {"b": 4, "c": 4}
     assert (second.reason, third.reason) == ("", "")
@@ -141,8 +141,8 @@ def test_what_to_measure_first_is_up_to_the_model_or_else_to_the_cycles(database
     )
     assert by_cycles.result is not None
     assert len(by_cycles.result.evaluations) == 7, "six tiles and the default: all that there are"
-    assert [_bounds(each) for each in by_cycles.first] == [(32,), (16,), (8,)]
-    assert [_bounds(each) for each in by_score.first] == [(1,), (2,), (4,)]
+    assert [_bounds(each) for each in by_cycles.leading] == [(32,), (16,), (8,)]
+    assert [_bounds(each) for each in by_score.leading] == [(1,), (2,), (4,)]
     facts = by_score.to_json()
     assert facts["ranked_by"] == "smallest first"
     assert facts["measure_first"][0] == {
@@ -159,7 +159,7 @@ def test_tiles_that_did_not_hold_are_not_recommended(database: Database) -> None
     other = Failed(FailureReason.NOT_APPLIED, "another")
     target = ListedTarget(outcome=lambda config: other if config.output_bounds in ((32,), (1,)) else None)
     (found,) = search(target, [kernel("a", 500)], database)
-    assert [_bounds(each) for each in found.first] == [(16,), (8,), (4,)]
+    assert [_bounds(each) for each in found.leading] == [(16,), (8,), (4,)]
     assert len(found.accepted) == 4
     assert found.to_json()["failed"] == {"not applied": 2}
 
@@ -181,7 +181,7 @@ def test_tiles_that_were_timed_are_ranked_by_the_clock(database: Database) -> No
     target = ListedTarget(label=LabelKind.MEASURED)  # of which (1,) is the fastest: 7 times as fast as the default
     (found,) = search(target, [kernel("a", 500)], database, model=SmallestFirst(), budget=20)
     assert found.measured
-    assert [_bounds(each) for each in found.first] == [(1,), (2,), (4,)]
+    assert [_bounds(each) for each in found.leading] == [(1,), (2,), (4,)]
     assert found.better is not None
     assert found.better.cost == pytest.approx(1 / 7)
     assert better_tiles([found]) == {}, "the table gives no cycles with a time, and without them no tile is forced"

@@ -206,7 +206,7 @@ def _tiles(result: SearchResult) -> Table:
         cycles = f"{own.cycles:,}" if own is not None and 0 < own.cycles < NO_ESTIMATE else ""
         time = [_tile_time(each.result.default) if each.result is not None else ""] if measured else []
         table.add_row(each.kernel.name, f"{each.share:.0%}", bounds, cycles, *time, "compiler")
-        for evaluation in each.first:
+        for evaluation in each.leading:
             tile = evaluation.config.to_json()["tile"]
             bounds = _bounds(tile["output_bounds"], tile["kernel_bounds"])
             estimate = cycles_of(evaluation)

@@ -1,1 +1,1 @@
-"""The TPU compiler (libtpu), with or without a TPU: layouts and tiles, estimated in the compiler's own cycles."""
+"""TPUs: layouts and tiles, estimated by the TPU compiler (libtpu) on any host, or timed on a TPU of this one."""
