@@ -8,6 +8,10 @@ is there, fused and with its layouts; taken apart, each kernel fits, and the com
 The sum is of another kind than that of a whole program, where operands may lie in VMEM: it is only ever compared with
 sums of the same kind. What does not appear in it: collectives, custom kernels and moves without an estimate (counted
 as unknown, as for whole programs), and whatever the program would have to do to fit.
+
+On programs that fit, both kinds order layouts much alike (31 random configs, v5e: Kendall tau .89 for the demo program,
+.85 for mha_block_bf16), although the sum may be twice the whole's (124,039 cycles against 57,694; 7,437 against 6,638;
+llama3_8b_prefill, which fits a v5p: 379 million against 372).
 """
 
 from __future__ import annotations
