@@ -6,9 +6,9 @@ A step is: prepare the batch, scores, loss, gradients, optimiser. The plain step
 the original code does; it has the better of two arrangements: one batch of all copies, or one per slate. Ours plans
 (`training.plans`) and computes distinct values only. The ways take turns; each has the best of its rounds.
 
-- together: slates of one graph share what they can, as in training. These batches have one graph (alexnet, unet) or
-  nine small ones (tiles), more than a batch of a whole collection has.
-- apart: as if every slate were of a graph of its own, which is what a collection of many graphs comes to.
+- same: the batch as it is. All slates are of one graph (alexnet, unet) or of nine small ones (tiles), and share more
+  than those of a whole collection do.
+- apart: every slate has a graph of its own, made different from the others in a column that is 0 in all programs.
 - of_peak: the matrix products of a step (three times those of the scores) at the best rate that this machine reached in
   a large product, over the time measured.
 - bfloat16 is for processors with instructions for it; others emulate it, slowly.
@@ -46,6 +46,9 @@ CASES: Final = {
     "tile, kernels": ("tile:xla", TILES, 10, 100),
 }
 
+_UNUSED: Final = 1
+"""The column of node features that is always 0."""
+
 Slate = tuple[ProgramGraph, Refinement, ConfigBatch]
 
 
@@ -78,7 +81,7 @@ def main() -> None:
     if options.bfloat16:
         peaks[torch.bfloat16] = peak_rate(torch.bfloat16)
     rows = [_measure(name, load(options.data, name), options.rounds, peaks) for name in options.cases]
-    title = ", ".join(f"{str(dtype).removeprefix('torch.')} {rate:.0f} GFLOP/s" for dtype, rate in peaks.items())
+    title = ", ".join(f"{_name(dtype)} {rate:.0f} GFLOP/s" for dtype, rate in peaks.items())
     publish(f"training steps per second (matrix products here: {title})", rows, options.json)
 
 
@@ -118,10 +121,10 @@ def _measure(name: str, work: Work, rounds: int, peaks: dict[torch.dtype, float]
         "plain_batch": lambda network: _plain(network, work, by_slate=False),
         "plain_slates": lambda network: _plain(network, work, by_slate=True),
     }
-    for dtype, merge in itertools.product(peaks, (True, False)):
-        key = f"{str(dtype).removeprefix('torch.')}_{'together' if merge else 'apart'}"
-        ways[key] = lambda network, dtype=dtype, merge=merge: batch_scores(  # type: ignore[misc]
-            network, plan_batch(work.slates, merge=merge), dtype
+    batches = {"same": work.slates, "apart": _apart(work.slates)}
+    for dtype, (kind, slates) in itertools.product(peaks, batches.items()):
+        ways[f"{_name(dtype)}_{kind}"] = lambda network, dtype=dtype, slates=slates: batch_scores(  # type: ignore[misc]
+            network, plan_batch(slates), dtype
         )
     steps = {key: _stepper(work, way) for key, way in ways.items()}
     seconds = dict.fromkeys(ways, float("inf"))
@@ -133,14 +136,28 @@ def _measure(name: str, work: Work, rounds: int, peaks: dict[torch.dtype, float]
                 seconds[key] = min(seconds[key], time.perf_counter() - start)
     plain = min(seconds["plain_batch"], seconds["plain_slates"])
     row: dict[str, Any] = {"case": name, "plain": 1 / plain, "plain_is": min(list(ways)[:2], key=seconds.__getitem__)}
-    for dtype, merge in itertools.product(peaks, (True, False)):
-        key = f"{str(dtype).removeprefix('torch.')}_{'together' if merge else 'apart'}"
+    for dtype, (kind, slates) in itertools.product(peaks, batches.items()):
+        key = f"{_name(dtype)}_{kind}"
         row[key] = 1 / seconds[key]
         row[f"{key}_ratio"] = plain / seconds[key]
-        row[f"{key}_of_peak"] = (
-            3 * _operations(work, plan_batch(work.slates, merge=merge)) / 1e9 / peaks[dtype] / (seconds[key])
-        )
+        row[f"{key}_of_peak"] = 3e-9 * _operations(work, plan_batch(slates)) / peaks[dtype] / seconds[key]
     return row
+
+
+def _apart(slates: list[Slate]) -> list[Slate]:
+    """The same with a graph of its own for every slate."""
+    result = []
+    for number, (graph, refined, configs) in enumerate(slates):
+        node_feat = graph.node_feat.copy()
+        node_feat[:, _UNUSED] = number + 1
+        own = dataclasses.replace(graph, node_feat=node_feat)
+        everywhere = isinstance(configs, TileConfigs)
+        result.append((own, Refinement(own, refined.convolutions, everywhere=everywhere), configs))
+    return result
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _plain(network: SageNetwork, work: Work, *, by_slate: bool) -> Tensor:

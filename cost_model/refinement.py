@@ -14,6 +14,7 @@ tell nodes of one colour apart: K. Xu et al., "How Powerful are Graph Neural Net
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,15 +179,86 @@ class Refinement:
     """
 
     def __init__(self, graph: ProgramGraph, convolutions: int, *, everywhere: bool) -> None:
-        self._everywhere = everywhere
-        self._kinds = _number_nodes(graph)
-        self._edges = _edges(graph)
-        self._reaches = [_reach(graph, np.arange(len(graph)) if everywhere else graph.node_config_ids)]
-        self._spreads = []
+        nodes = len(graph)
+        configured = np.arange(nodes) if everywhere else graph.node_config_ids
+        actives = [configured]
         for _ in range(convolutions):
-            after = _next_reach(graph, self._reaches[-1])
-            self._spreads.append(_spread(self._edges, self._reaches[-1], after))
-            self._reaches.append(after)
+            actives.append(_next_active(graph, actives[-1]))
+        columns = np.zeros(nodes, np.int64) if everywhere else np.arange(len(configured))
+        self._place(_hash_nodes(graph), _edges(graph), actives, columns, np.zeros(nodes, np.int64))
+
+    @classmethod
+    def join(cls, parts: Sequence[Refinement]) -> Refinement:
+        """The refinement of several graphs side by side, of which config j is config j of each.
+
+        Values are shared between the graphs too where they are equal; so are those of a graph that is there twice.
+
+        Args:
+            parts: refinements of graphs, all `everywhere` or none, with equally many convolutions.
+        """
+        shifts = _shifts([len(part._kinds) for part in parts])
+        entries = _shifts([len(part._edges.senders) for part in parts])
+        column_shifts = _shifts([part._column_count for part in parts])
+        joined = cls.__new__(cls)
+        joined._place(
+            np.concatenate([part._kinds for part in parts]),
+            _Edges(
+                np.concatenate([part._edges.senders + shift for part, shift in zip(parts, shifts, strict=True)]),
+                np.concatenate([part._edges.keeps for part in parts]),
+                np.concatenate([part._edges.weights for part in parts]),
+                np.concatenate(
+                    [[0], *(part._edges.starts[1:] + shift for part, shift in zip(parts, entries, strict=True))]
+                ),
+            ),
+            [
+                np.concatenate([reach.active + shift for reach, shift in zip(reaches, shifts, strict=True)])
+                for reaches in zip(*(part._reaches for part in parts), strict=True)
+            ],
+            np.concatenate([part._columns + shift for part, shift in zip(parts, column_shifts, strict=True)]),
+            np.repeat(np.arange(len(parts)), [len(part._kinds) for part in parts]),
+        )
+        return joined
+
+    def _place(
+        self, kinds: Hashes, edges: _Edges, actives: Sequence[Indices], columns: Indices, graph_of: Indices
+    ) -> None:
+        """Keeps what stays the same for all configs.
+
+        Args:
+            kinds: equal for equal nodes, uint64[n].
+            edges: what flows into each node.
+            actives: nodes that a config can have changed, before and after every convolution.
+            columns: which config row each of the first active nodes has, int64[a].
+            graph_of: the number of each node's graph, int64[n].
+        """
+        self._kinds, self._edges, self._columns, self._graph_of = kinds, edges, columns, graph_of
+        self._column_count = int(columns.max()) + 1 if len(columns) else 0
+        self._reaches = [_reach(len(kinds), actives[0])]
+        self._spreads: list[_Spread] = []
+        for active in actives[1:]:
+            before = self._reaches[-1]
+            if len(active) > len(before.active):
+                self._reaches.append(_reach(len(kinds), active))
+                self._spreads.append(_spread(edges, before, self._reaches[-1]))
+            else:  # nothing new was reached, nor will be
+                known = len(self._reaches) > 1 and self._reaches[-2] is before
+                self._spreads.append(self._spreads[-1] if known else _spread(edges, before, before))
+                self._reaches.append(before)
+
+    @property
+    def convolutions(self) -> int:
+        """How many there are."""
+        return len(self._spreads)
+
+    @property
+    def graph_of_still(self) -> Indices:
+        """The number of the graph of each of `Plan.still`, int64[s]."""
+        return self._graph_of[self._reaches[-1].still]
+
+    @property
+    def graph_of_active(self) -> Indices:
+        """The number of the graph of each of `Plan.active`, int64[a]."""
+        return self._graph_of[self._reaches[-1].active]
 
     @property
     def bytes_per_config(self) -> int:
@@ -204,7 +276,15 @@ class Refinement:
         Returns:
             What has to be computed.
         """
-        rows = configs.node_config_feat if isinstance(configs, LayoutConfigs) else configs.config_feat[:, None]
+        return self.plan_rows(config_rows(configs), relative=relative)
+
+    def plan_rows(self, rows: NDArray[np.float32], *, relative: bool = False) -> Plan:
+        """Finds the distinct values for configs that are given as rows.
+
+        Args:
+            rows: those of all graphs side by side, each as `config_rows` has them; float32[c, columns, k], c >= 1.
+            relative: see `plan`.
+        """
         first = colours = self._start(rows, relative)
         convolutions = []
         for before, after, spread in zip(self._reaches, self._reaches[1:], self._spreads, strict=False):
@@ -223,8 +303,8 @@ class Refinement:
 
     def _start(self, rows: NDArray[np.float32], relative: bool) -> _Colours:
         """Numbers the pairs before the first convolution."""
-        kinds = _mix(self._kinds.astype(np.uint64))
-        active = _mix(kinds[self._reaches[0].active][:, None] + _hash_rows(rows).T)
+        kinds = _mix(self._kinds)
+        active = _mix(kinds[self._reaches[0].active][:, None] + _hash_rows(rows).T[self._columns])
         if relative:
             # Values may share a number only if what they differ from is shared, too. Later layers inherit that.
             active = _mix(active + 3 * active[:, :1])
@@ -234,9 +314,8 @@ class Refinement:
         """The config rows of the values before the first convolution; zeros where there is none."""
         place = self._reaches[0].row[colours.nodes]
         configured = np.flatnonzero(place >= 0)
-        columns = np.zeros_like(configured) if self._everywhere else place[configured]
         result = np.zeros((len(place), rows.shape[-1]), np.float32)
-        result[configured] = rows[colours.configs[configured], columns]
+        result[configured] = rows[colours.configs[configured], self._columns[place[configured]]]
         return result
 
     def _convolve(self, spread: _Spread, after: _Reach, colours: _Colours, relative: bool) -> _Colours:
@@ -269,11 +348,26 @@ class Refinement:
         )
 
 
-def _number_nodes(graph: ProgramGraph) -> Indices:
-    """Numbers nodes by features and opcode: equal nodes get equal numbers; int64[n]."""
-    content = np.concatenate([graph.node_feat.view(np.uint8), graph.node_opcode[:, None]], axis=1)
-    rows = np.ascontiguousarray(content).view(np.dtype((np.void, content.shape[1])))
-    return np.unique(rows.reshape(-1), return_inverse=True)[1].astype(np.int64)
+def config_rows(configs: ConfigBatch) -> NDArray[np.float32]:
+    """The rows that configs put on nodes: one per configurable node (layouts), or one for all (tiles).
+
+    Args:
+        configs: c configs.
+
+    Returns:
+        float32[c, columns, k].
+    """
+    return configs.node_config_feat if isinstance(configs, LayoutConfigs) else configs.config_feat[:, None]
+
+
+def _shifts(counts: Sequence[int]) -> Indices:
+    """Where each of several arrays starts when they stand one behind the other."""
+    return np.cumsum([0, *counts[:-1]])
+
+
+def _hash_nodes(graph: ProgramGraph) -> Hashes:
+    """Hashes nodes by features and opcode: equal nodes get equal numbers; uint64[n]."""
+    return _mix(_hash_rows(graph.node_feat[None])[0] + graph.node_opcode)
 
 
 def _edges(graph: ProgramGraph) -> _Edges:
@@ -288,17 +382,19 @@ def _edges(graph: ProgramGraph) -> _Edges:
     return _Edges(senders[order], keeps[order].astype(np.int64), weights[order].astype(np.float32), starts)
 
 
-def _reach(graph: ProgramGraph, active: Indices) -> _Reach:
-    row = np.full(len(graph), -1, np.int64)
+def _reach(nodes: int, active: Indices) -> _Reach:
+    row = np.full(nodes, -1, np.int64)
     row[active] = np.arange(len(active))
     return _Reach(active, row, np.flatnonzero(row < 0))
 
 
-def _next_reach(graph: ProgramGraph, reach: _Reach) -> _Reach:
+def _next_active(graph: ProgramGraph, active: Indices) -> Indices:
     """One hop further along the edges."""
     senders, receivers = graph.edge_index.T
-    reached = np.union1d(reach.active, receivers[reach.row[senders] >= 0])
-    return reach if len(reached) == len(reach.active) else _reach(graph, reached)
+    reached = np.zeros(len(graph), bool)
+    reached[active] = True
+    reached[receivers[reached[senders]]] = True
+    return np.flatnonzero(reached)
 
 
 def _spread(edges: _Edges, before: _Reach, after: _Reach) -> _Spread:

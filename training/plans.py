@@ -1,10 +1,9 @@
 """What has to be computed for a batch of slates, so that no hidden value is computed twice, forward or backward.
 
-`cost_model.refinement` finds the distinct hidden values of many configs of one graph. Here the configs of all slates
-of a graph are taken together, and the plans of all graphs of a batch are put one behind the other, so that every
-convolution is one matrix product whatever the batch is made of. Sums over values are sparse matrices, stored by rows
-for the forward pass and by columns for the backward pass: then both are the same reproducible, parallel operation
-(a bag of rows), and no gradient needs a scattered addition.
+`cost_model.refinement` finds the distinct hidden values of all slates side by side, so that every convolution is one
+matrix product whatever the batch is made of. Sums over values are sparse matrices, stored by rows for the forward pass
+and by columns for the backward pass: then both are the same reproducible, parallel operation (a bag of rows), and no
+gradient needs a scattered addition.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from cost_model.graph import ConfigBatch, ProgramGraph
-from cost_model.refinement import Plan, Refinement, WeightedSums
+from cost_model.refinement import Plan, Refinement, WeightedSums, config_rows
 
 Indices = NDArray[np.int64]
 
@@ -119,93 +118,86 @@ class BatchPlan(_Movable):
         return (len(self.config_feat), *(len(each.sums.offsets) - 1 for each in self.convolutions))
 
 
-def plan_batch(slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]], *, merge: bool = True) -> BatchPlan:
-    """Plans a batch.
+def plan_batch(slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]]) -> BatchPlan:
+    """Plans a batch: all its graphs side by side, so that one pass finds what is equal among all configs of all slates.
 
     Args:
-        slates: for each slate its graph, the refinement of that graph, and its configs. Slates of one graph must have
-            one and the same graph object.
-        merge: whether slates of one graph are planned together, which finds more to share.
+        slates: for each slate its graph, the refinement of that graph, and its configs: equally many in all slates.
 
     Returns:
         The plan; its scores stand in the order of the slates and of the configs within each.
     """
-    groups: dict[int, list[int]] = {}
-    for index, (graph, _, _) in enumerate(slates):
-        groups.setdefault(id(graph) if merge else index, []).append(index)
-    lengths = np.array([len(configs) for _, _, configs in slates])
-    starts = np.cumsum(lengths) - lengths
-    graphs, plans, places = [], [], []
-    for members in groups.values():
-        graph, refinement, _ = slates[members[0]]
-        graphs.append(graph)
-        plans.append(refinement.plan(_concatenate([slates[index][2] for index in members])))
-        places.append(np.concatenate([starts[index] + np.arange(lengths[index]) for index in members]))
-    used = [np.unique(plan.nodes, return_inverse=True) for plan in plans]
+    groups = _groups([graph for graph, _, _ in slates])
+    graphs = [slates[members[0]][0] for members in groups]
+    joined = Refinement.join([slates[members[0]][1] for members in groups])
+    rows = [np.concatenate([config_rows(slates[number][2]) for number in members]) for members in groups]
+    plan = joined.plan_rows(np.concatenate(rows, axis=1))
+    nodes, chosen = np.unique(plan.nodes, return_inverse=True)
     return BatchPlan(
-        node_feat=torch.from_numpy(
-            np.concatenate([graph.node_feat[nodes] for graph, (nodes, _) in zip(graphs, used, strict=True)])
-        ),
-        node_opcode=torch.from_numpy(
-            np.concatenate([graph.node_opcode[nodes] for graph, (nodes, _) in zip(graphs, used, strict=True)])
-        ),
-        nodes=_selection([inverse.reshape(-1) for _, inverse in used], [len(nodes) for nodes, _ in used]),
-        config_feat=torch.from_numpy(np.concatenate([plan.config_feat for plan in plans])),
+        node_feat=torch.from_numpy(_take([graph.node_feat for graph in graphs], nodes)),
+        node_opcode=torch.from_numpy(_take([graph.node_opcode for graph in graphs], nodes)),
+        nodes=_selection(chosen.reshape(-1), len(nodes)),
+        config_feat=torch.from_numpy(plan.config_feat),
         convolutions=tuple(
-            _convolution([plan.convolutions[layer].values for plan in plans], [plan.sizes[layer] for plan in plans])
-            for layer in range(len(plans[0].convolutions))
+            _convolution(each.values, size) for each, size in zip(plan.convolutions, plan.sizes, strict=False)
         ),
-        scores=_scores(plans, places, int(lengths.sum())),
+        scores=_scores(plan, joined, np.array(groups), len(slates[0][2])),
     )
 
 
-def _concatenate(batches: Sequence[ConfigBatch]) -> ConfigBatch:
-    (name,) = {"node_config_feat" if hasattr(batch, "node_config_feat") else "config_feat" for batch in batches}
-    rows = np.concatenate([getattr(batch, name) for batch in batches])
-    return type(batches[0])(rows)
+def _groups(graphs: Sequence[ProgramGraph]) -> list[list[int]]:
+    """Slates whose configs are taken together: those of one graph, if every graph has equally many; else each alone.
+
+    What is equal is found either way. Together, the part of a graph that no config can change is looked at once.
+    """
+    groups: dict[int, list[int]] = {}
+    for number, graph in enumerate(graphs):
+        groups.setdefault(id(graph), []).append(number)
+    even = len({len(members) for members in groups.values()}) == 1
+    return list(groups.values()) if even else [[number] for number in range(len(graphs))]
 
 
-def _shifts(counts: Sequence[int]) -> Indices:
-    """Where each of several tables starts when they stand one behind the other."""
-    return np.cumsum([0, *counts[:-1]])
+def _take(arrays: Sequence[NDArray[Any]], rows: Indices) -> NDArray[Any]:
+    """Some rows of arrays that stand one behind the other, without putting them there; `rows` ascend."""
+    ends = np.cumsum([len(array) for array in arrays])
+    parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
+    starts = ends - [len(array) for array in arrays]
+    return np.concatenate([array[part - start] for array, part, start in zip(arrays, parts, starts, strict=True)])
 
 
-def _selection(choices: Sequence[Indices], counts: Sequence[int]) -> Sums:
-    rows = np.concatenate([choice + shift for choice, shift in zip(choices, _shifts(counts), strict=True)])
-    shape = (len(rows), sum(counts))
+def _selection(rows: Indices, count: int) -> Sums:
+    shape = (len(rows), count)
     return Sums.of(csr_array((np.ones(len(rows), np.float32), rows, np.arange(len(rows) + 1)), shape=shape))
 
 
-def _convolution(parts: Sequence[WeightedSums], counts: Sequence[int]) -> ConvolutionPlan:
-    """Puts the sums of several plans below each other, and orders the table: kept rows first, then sent ones."""
-    values = sum(counts)
-    rows = np.concatenate([part.rows + 2 * shift for part, shift in zip(parts, _shifts(counts), strict=True)])
-    weights = np.concatenate([part.weights for part in parts])
-    starts = _shifts([len(part.rows) for part in parts])
-    offsets = np.concatenate([[0], *(part.offsets[1:] + start for part, start in zip(parts, starts, strict=True))])
-    value, kept = np.divmod(rows, 2)
+def _convolution(sums: WeightedSums, values: int) -> ConvolutionPlan:
+    """Orders the table: kept rows first, then sent ones."""
+    value, kept = np.divmod(sums.rows, 2)
     sends = np.zeros(values, bool)
     sends[value[kept == 0]] = True
     senders = np.flatnonzero(sends) if sends.mean() < _SENDERS_WORTH_A_SELECTION else np.arange(values)
     place = np.zeros(values, np.int64)
     place[senders] = values + np.arange(len(senders))
-    matrix = csr_array(
-        (weights, np.where(kept == 1, value, place[value]), offsets), shape=(len(offsets) - 1, values + len(senders))
-    )
+    rows = np.where(kept == 1, value, place[value])
+    matrix = csr_array((sums.weights, rows, sums.offsets), shape=(len(sums), values + len(senders)))
     chosen = torch.from_numpy(senders.astype(np.int32)) if len(senders) < values else None
     return ConvolutionPlan(chosen, Sums.of(matrix))
 
 
-def _scores(plans: Sequence[Plan], places: Sequence[Indices], total: int) -> Sums:
-    """How often each final value is in each graph with its config."""
-    counts = [plan.sizes[-1] for plan in plans]
-    entries = []
-    for plan, place, shift in zip(plans, places, _shifts(counts), strict=True):
-        size, configs = plan.sizes[-1], len(place)
-        times = np.bincount((plan.active * configs + np.arange(configs)).reshape(-1), minlength=size * configs)
-        times = times.reshape(size, configs) + np.bincount(plan.still, minlength=size)[:, None]
-        value, config = np.nonzero(times)
-        entries.append((times[value, config], place[config], value + shift))
-    times, scores, values = (np.concatenate(column) for column in zip(*entries, strict=True))
-    matrix = csr_array((times.astype(np.float32), (scores, values)), shape=(total, sum(counts)))
+def _scores(plan: Plan, joined: Refinement, groups: Indices, slate_size: int) -> Sums:
+    """How often each final value is in each graph with its config.
+
+    Args:
+        plan: the plan of all graphs.
+        joined: what it was made with.
+        groups: the slates of each graph, int64[graphs, slates of a graph].
+        slate_size: configs per slate.
+    """
+    places = (slate_size * groups[:, :, None] + np.arange(slate_size)).reshape(len(groups), -1)
+    graphs = np.concatenate([joined.graph_of_still, joined.graph_of_active])
+    values = np.concatenate([np.repeat(plan.still[:, None], places.shape[1], axis=1), plan.active])
+    ones = np.ones(values.size, np.float32)
+    shape = (places.size, plan.sizes[-1])
+    matrix = csr_array((ones, (places[graphs].reshape(-1), values.reshape(-1))), shape=shape)
+    matrix.sum_duplicates()
     return Sums.of(matrix)

@@ -21,7 +21,7 @@ from training.journal import TABLE
 from training.module import DivergedError
 from training.recipes import Recipe, RecipeError
 from training.store import StoredGraph
-from training.trainer import MODEL, PLOT, Hardware, Schedule, TrainingResult, train
+from training.trainer import PLOT, Hardware, Schedule, TrainingResult, train
 
 HERE = Hardware("cpu")
 OFTEN = Schedule(checkpoint_every=30, judge_every=100, judge_limit=20)
