@@ -52,6 +52,8 @@ RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "published_code": {"architecture.residual": False, "architecture.feature_transform": "relu_log"},
     "list_mle": _LIST_MLE,
     "pairwise_hinge": _PAIRWISE,
+    "large_slates": {**_PAIRWISE, "slate_size": 20, "slates": 4},
+    "large_slates+embedding": {**_PAIRWISE, "slate_size": 20, "slates": 4, "architecture.layout_embedding": 4},
     "list_mle+embedding": {**_LIST_MLE, "architecture.layout_embedding": 4},
     "list_mle+modulo": {**_LIST_MLE, "architecture.modulo": True},
     "list_mle+hops": {**_LIST_MLE, "architecture.hops": 2},
