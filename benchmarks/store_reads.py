@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import SHARED, parser, publish
 from cost_model import LayoutConfigs
-from training.store import StoredGraph, open_split
+from training.data.store import StoredGraph, open_split
 
 TARGET_RATIO: Final = 10
 COLLECTION: Final = "layout:xla:default"

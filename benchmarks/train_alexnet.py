@@ -26,9 +26,9 @@ from cost_model import CostModel, LayoutConfigs
 from cost_model.ensemble import EnsembleCostModel
 from cost_model.learned import LearnedCostModel
 from cost_model.metrics import kendall_tau
-from training.evaluate import evaluate_model
+from training.data.store import Split, StoredGraph, open_split
+from training.evaluation.evaluate import evaluate_model
 from training.recipes import Recipe, override, published
-from training.store import Split, StoredGraph, open_split
 from training.trainer import MODEL, Hardware, Schedule, train
 
 COLLECTION: Final = "layout:xla:default"

@@ -14,12 +14,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cost_model.files import replace_file
 from cost_model.learned import LearnedCostModel
+from training.data.store import StoredGraph
 from training.errors import TrainingError
-from training.evaluate import evaluate_model
+from training.evaluation.evaluate import evaluate_model
+from training.evaluation.ranking import RankingReport
 from training.journal import Journal
 from training.module import CHECK_EVERY, RankingModule
-from training.ranking import RankingReport
-from training.store import StoredGraph
 
 LAST: Final = "last.ckpt"
 

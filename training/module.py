@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cost_model.network import SageNetwork
+from training.data.store import StoredGraph
 from training.errors import TrainingError
 from training.forward import batch_scores
 from training.losses import diffmat_hinge, list_mle, mape, pairwise_hinge
 from training.recipes import Loss, Recipe
 from training.sampler import Remaining, SlateBatch, SlateDataset
-from training.store import StoredGraph
 
 CHECK_EVERY: Final = 100
 """Iterations between looks at the loss; each makes the host wait for a GPU."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from autotune.errors import ToolchainError
 from cost_model.metrics import kendall_tau
 from training.errors import TrainingDataError, TrainingError
-from training.evaluate import ScoredGraph
+from training.evaluation.evaluate import ScoredGraph
+from training.evaluation.predictions import check_writable
+from training.evaluation.ranking import RankingReport
 from training.history import TauHistory
-from training.predictions import check_writable
-from training.ranking import RankingReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from cost_model.architecture import ARCHITECTURES, Architecture
 from cost_model.errors import ArchitectureError
-from training.collections import COLLECTIONS, collection_of
+from training.data.collections import COLLECTIONS, collection_of
 from training.errors import TrainingError
 
 Objective = Literal["mape+diffmat", "diffmat", "list_mle", "pairwise_hinge"]

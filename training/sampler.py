@@ -19,10 +19,10 @@ from torch.utils.data import Dataset, Sampler
 from cost_model import ProgramGraph
 from cost_model.pruning import prune
 from cost_model.refinement import Refinement
+from training.data.store import StoredGraph
 from training.errors import TrainingError
 from training.plans import BatchPlan, plan_batch
 from training.recipes import Recipe
-from training.store import StoredGraph
 
 _CACHED_NODES = 2_000_000
 """Nodes of the graphs that a process keeps ready; 1 kB each, about."""

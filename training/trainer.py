@@ -20,13 +20,13 @@ from cost_model.card import CONFIG_FEATURES, ModelCard, TrainingData
 from cost_model.files import replace_file
 from cost_model.learned import LearnedCostModel, network_of, weights_of
 from training.callbacks import LAST, AtomicCheckpoints, Judge, Reporter, SaveCheckpoints, WriteDown
-from training.collections import collection_of
+from training.data.collections import collection_of
+from training.data.store import StoredGraph
 from training.errors import TrainingError
+from training.evaluation.ranking import RankingReport
 from training.journal import TABLE, Journal
 from training.module import RankingModule
-from training.ranking import RankingReport
 from training.recipes import Recipe, RecipeError
-from training.store import StoredGraph
 
 RECIPE: Final = "recipe.json"
 MODEL: Final = "model.safetensors"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cost_model import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
 from cost_model.npz import TuningArrays, write_npz
 from tests.cost_model.graphs import product_graph, tile_configs
-from training.collections import COLLECTIONS
+from training.data.collections import COLLECTIONS
 
 GRAPH = product_graph(8, 16, 4)
 """Two parameters and a dot, which is the configurable node."""

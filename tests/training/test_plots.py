@@ -19,12 +19,12 @@ from autotune.errors import ToolchainError
 from tests.training.data_sets import layouts, tiles, write
 from tests.training.scorers import Chosen
 from training import plots
+from training.data.store import open_split
 from training.errors import TrainingDataError, TrainingError
-from training.evaluate import ScoredGraph, score_graphs
+from training.evaluation.evaluate import ScoredGraph, score_graphs
+from training.evaluation.ranking import GraphRanking, RankingReport
 from training.history import TauHistory, read_history
 from training.plots import plot_history, plot_report, plot_scatter
-from training.ranking import GraphRanking, RankingReport
-from training.store import open_split
 
 PNG = b"\x89PNG"
 

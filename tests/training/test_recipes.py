@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cost_model.architecture import ARCHITECTURES
-from training.collections import COLLECTIONS
+from training.data.collections import COLLECTIONS
 from training.errors import TrainingError
 from training.recipes import RECIPES, Recipe, RecipeError, field_names, override, parse_setting, published
 

@@ -14,10 +14,10 @@ import torch
 from cost_model import LayoutConfigs
 from tests.cost_model.networks import random_graph
 from tests.training.data_sets import layouts, write
+from training.data.store import StoredGraph, open_split
 from training.errors import TrainingError
 from training.recipes import Recipe, override, published
 from training.sampler import Remaining, SlateBatch, SlateDataset, draw_slates
-from training.store import StoredGraph, open_split
 
 COLLECTION = "layout:xla:random"
 SMALL: dict[str, Any] = {

@@ -15,12 +15,12 @@ from cost_model.checkpoint import read_checkpoint
 from cost_model.learned import LearnedCostModel
 from tests.training.trainings import COLLECTION, open_programs, small_recipe, write_programs
 from training.callbacks import LAST
+from training.data.store import StoredGraph
 from training.errors import TrainingError
-from training.evaluate import evaluate_model
+from training.evaluation.evaluate import evaluate_model
 from training.journal import TABLE
 from training.module import DivergedError
 from training.recipes import Recipe, RecipeError
-from training.store import StoredGraph
 from training.trainer import PLOT, Hardware, Schedule, TrainingResult, train
 
 HERE = Hardware("cpu")

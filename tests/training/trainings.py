@@ -10,8 +10,8 @@ import numpy as np
 from cost_model import LayoutConfigs
 from tests.cost_model.networks import random_graph
 from tests.training.data_sets import write
+from training.data.store import StoredGraph, open_split
 from training.recipes import Recipe, override, published
-from training.store import StoredGraph, open_split
 
 COLLECTION = "layout:xla:random"
 SMALL: dict[str, Any] = {

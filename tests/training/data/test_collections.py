@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.collections import (
+from training.data.collections import (
     COLLECTIONS,
     available_splits,
     chosen_splits,

@@ -1,8 +1,8 @@
 """The store: the programs of a data set, with their distinct configs, so that one config is read without the others.
 
 The published files are compressed: to read one config is to decompress all. `open_split` converts them once, into one
-file per program (`training.store_file`) that is mapped into memory. A file is made again when its source has changed,
-and only then; any number of processes may open, or build, the same store at once.
+file per program (`training.data.store_file`) that is mapped into memory. A file is made again when its source has
+changed, and only then; any number of processes may open, or build, the same store at once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Final, overload
 
 import platformdirs
 
-from training.collections import collection_of, find_files
+from training.data.collections import collection_of, find_files
+from training.data.store_build import Job, Progress, build_files
+from training.data.store_file import Header, Source, StoreFileError, read_header
+from training.data.stored_graph import StoredGraph as StoredGraph
 from training.errors import StoreError, TrainingDataError
-from training.store_build import Job, Progress, build_files
-from training.store_file import Header, Source, StoreFileError, read_header
-from training.stored_graph import StoredGraph as StoredGraph
 
 _NAMES: Final = 5
 """Damaged files that an error names."""
@@ -65,7 +65,7 @@ class Split(Sequence[StoredGraph]):
         return self.graphs[index]
 
     def to_json(self) -> dict[str, Any]:
-        """What was opened, without what is in it (`training.statistics`)."""
+        """What was opened, without what is in it (`training.data.statistics`)."""
         return {
             "collection": self.collection,
             "split": self.split,
@@ -92,7 +92,7 @@ def open_split(
     """Opens a split of a data set, after having made what is missing in the store or has another source.
 
     Args:
-        data: the folder of the data set (see `training.collections.find_files`).
+        data: the folder of the data set (see `training.data.collections.find_files`).
         collection: name of the collection.
         split: train, valid or test.
         store: folder of the store; None for one of this data set's own in the user's cache.

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from autotune.cli import app
 from tests.training.data_sets import layouts, tiles, write
-from training.progress import CountProgress
+from training.commands.progress import CountProgress
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from cost_model.npz import read_npz
 from tests.cost_model.models import write_small
 from tests.training.data_sets import layouts, tiles, write
 from tests.training.scorers import Chosen
-from training.collections import COLLECTIONS
+from training.data.collections import COLLECTIONS
+from training.data.store import open_split
 from training.errors import TrainingDataError, TrainingError
-from training.predictions import Predictions, merge
-from training.store import open_split
-from training.submission import make_submission, predict, read_sample
+from training.evaluation.predictions import Predictions, merge
+from training.evaluation.submission import make_submission, predict, read_sample
 
 RANDOM, TILE = "layout:xla:random", "tile:xla"
 
@@ -215,7 +215,7 @@ def test_nothing_is_scored_for_a_submission_that_cannot_be_complete(
     data: Path, checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sample.csv").write_text("ID,TopConfigs\ntile:xla:a,0\n")
-    monkeypatch.setattr("training.submission.score_stored", lambda *_, **__: pytest.fail("scored"))
+    monkeypatch.setattr("training.evaluation.submission.score_stored", lambda *_, **__: pytest.fail("scored"))
     options = ("--data", data, "--store", data / "store", "--out", tmp_path / "out.csv")
     done = submit_command(checkpoints[TILE], *options, "--sample", tmp_path / "sample.csv")
     assert "found 1 not in the sample: tile:xla:b" in done.stderr

@@ -9,9 +9,9 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from training.ranking_tables import render_report
-from training.statistics import Noise, Runtimes, SplitFacts
-from training.store import Split
+from training.commands.ranking_tables import render_report
+from training.data.statistics import Noise, Runtimes, SplitFacts
+from training.data.store import Split
 
 if TYPE_CHECKING:
     from training.recipes import Recipe

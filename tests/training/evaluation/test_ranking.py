@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cost_model.metrics import bootstrap_interval, top_k_slowdown
-from training.ranking import METRICS, GraphRanking, RankingReport, expected_slowdown, rank_graph
+from training.evaluation.ranking import METRICS, GraphRanking, RankingReport, expected_slowdown, rank_graph
 
 
 def _scores(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

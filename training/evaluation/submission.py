@@ -15,10 +15,18 @@ from typing import Final
 import numpy as np
 
 from cost_model import CostModel
-from training.collections import COLLECTIONS
+from training.data.collections import COLLECTIONS
+from training.data.stored_graph import StoredGraph
 from training.errors import TrainingDataError
-from training.predictions import Predictions, Progress, ScoredCount, Scores, config_id, score_stored, write_file
-from training.stored_graph import StoredGraph
+from training.evaluation.predictions import (
+    Predictions,
+    Progress,
+    ScoredCount,
+    Scores,
+    config_id,
+    score_stored,
+    write_file,
+)
 
 HEADER: Final = "ID,TopConfigs"
 TILES_LISTED: Final = 5

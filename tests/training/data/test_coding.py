@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-import training.coding
-from training.coding import code_layouts, code_rows, code_values, smallest_unsigned
+import training.data.coding
+from training.data.coding import code_layouts, code_rows, code_values, smallest_unsigned
 
 _FLOATS = arrays(np.float32, st.tuples(st.integers(0, 5), st.integers(0, 4)), elements=st.floats(width=32))
 _LAYOUTS = st.tuples(st.integers(0, 5), st.integers(0, 3)).flatmap(
@@ -37,7 +37,7 @@ def test_every_layout_comes_back(layouts: NDArray[np.int8]) -> None:
 def test_layouts_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     layouts = np.random.default_rng(0).integers(-1, 6, (7, 3, 18)).astype(np.float32)
     whole = code_layouts(layouts)
-    monkeypatch.setattr(training.coding, "_CHUNK", 4)
+    monkeypatch.setattr(training.data.coding, "_CHUNK", 4)
     for one, other in zip(whole, code_layouts(layouts), strict=True):
         assert np.array_equal(one, other)
 

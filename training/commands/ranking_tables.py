@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from training.ranking import GraphRanking, Mean, RankingReport
+from training.evaluation.ranking import GraphRanking, Mean, RankingReport
 
 _ROWS: Final = 40
 """Programs that are shown; `--json` has them all."""

@@ -16,12 +16,12 @@ from cost_model.npz import read_npz
 from tests.cost_model.models import write_small
 from tests.training.data_sets import layouts, tiles, write
 from tests.training.scorers import Chosen
-from training import predictions
+from training.data.store import Split, open_split
 from training.errors import TrainingDataError, TrainingError
-from training.evaluate import evaluate_model, score_graphs
-from training.indices import choose_configs, find_indices, read_indices
-from training.predictions import Predictions
-from training.store import Split, open_split
+from training.evaluation import predictions
+from training.evaluation.evaluate import evaluate_model, score_graphs
+from training.evaluation.indices import choose_configs, find_indices, read_indices
+from training.evaluation.predictions import Predictions
 
 RANDOM, DEFAULT, TILE = "layout:xla:random", "layout:xla:default", "tile:xla"
 

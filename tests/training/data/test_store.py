@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from cost_model import LayoutConfigs, TileConfigs
 from cost_model.npz import read_npz
 from tests.training.data_sets import layouts, tiles, values, write
+from training.data.store import StoredGraph, default_store, open_split
 from training.errors import StoreError, TrainingDataError
-from training.store import StoredGraph, default_store, open_split
 
 LAYOUT, TILE = "layout:xla:default", "tile:xla"
 
@@ -182,7 +182,7 @@ def test_more_programs_than_a_process_may_have_files_open(data: Path, store: Pat
         write(data, TILE, "train", f"kernel{index}", tiles(8, 9 + index), [2, 1], [1, 1])
     open_split(data, TILE, "train", store=store)
     code = (
-        "import resource, sys; from training.store import open_split\n"
+        "import resource, sys; from training.data.store import open_split\n"
         "import numpy as np, torch\n"  # they open files of their own
         "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
         f"split = open_split(sys.argv[1], '{TILE}', 'train', store=sys.argv[2])\n"

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from tests.training.data_sets import layouts, tiles, write
-from training.rendering import render_facts
-from training.statistics import Counts, GraphFacts, Runtimes, SplitFacts, split_facts
-from training.store import open_split
+from training.commands.tables import render_facts
+from training.data.statistics import Counts, GraphFacts, Runtimes, SplitFacts, split_facts
+from training.data.store import open_split
 
 LAYOUT, TILE = "layout:xla:default", "tile:xla"
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autotune.terminal import console
-from training.commands import Json, SkipBad, Store, open_with_bar, reported, wide_console
+from training.commands.shared import Json, SkipBad, Store, open_with_bar, reported, wide_console
 
 if TYPE_CHECKING:
+    from training.data.store import StoredGraph
     from training.recipes import Recipe
-    from training.store import StoredGraph
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +67,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a cost model on a TpuGraphs collection, or go on with a training that was interrupted."""
-    from training.rendering import render_training
+    from training.commands.tables import render_training
     from training.trainer import Hardware, Schedule, describe
     from training.trainer import train as run
 
@@ -121,7 +121,7 @@ def _programs(
     data: Path, recipe: Recipe, *, store: Path | None, skip_bad: bool
 ) -> tuple[list[StoredGraph], list[StoredGraph]]:
     """What to train on, and what to judge the model on (nothing, if the data set has no validation split)."""
-    from training.collections import available_splits, left_out_of_training
+    from training.data.collections import available_splits, left_out_of_training
     from training.errors import TrainingDataError
 
     name = recipe.collection
@@ -142,7 +142,7 @@ class _Bar:
     """Shows how far the training is."""
 
     def __init__(self, title: str, *, quiet: bool) -> None:
-        from training.progress import CountProgress
+        from training.commands.progress import CountProgress
 
         self._quiet = quiet
         self._progress = CountProgress(console(stderr=True), title, doing="training", done="iterations made")

@@ -18,7 +18,7 @@ from cost_model.architecture import ARCHITECTURES
 from cost_model.learned import LearnedCostModel
 from tests.cost_model.networks import SMALL, TILE, random_configs, random_graph
 from tests.training.data_sets import write
-from training.collections import COLLECTIONS
+from training.data.collections import COLLECTIONS
 from training.recipes import Recipe, published
 
 ITERATIONS = 2

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import training.store_file
-from training.store_file import Source, StoreFileError, map_file, read_header, write_store_file
+import training.data.store_file
+from training.data.store_file import Source, StoreFileError, map_file, read_header, write_store_file
 
 SOURCE = Source(10, 20, "digest")
 ARRAYS: dict[str, NDArray[Any]] = {
@@ -65,7 +65,7 @@ def test_every_bit_of_the_header_counts(path: Path) -> None:
 
 
 def test_another_format_or_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.store_file, "VERSION", training.store_file.VERSION + 1)
+    monkeypatch.setattr(training.data.store_file, "VERSION", training.data.store_file.VERSION + 1)
     with pytest.raises(StoreFileError, match="version"):
         read_header(path)
     path.write_bytes(b"PK\x03\x04" + bytes(1000))

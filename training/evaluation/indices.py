@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_model.card import parse_object
+from training.data.stored_graph import StoredGraph
 from training.errors import TrainingDataError
-from training.stored_graph import StoredGraph
 
 Choice = Literal["official", "distinct", "sample"]
 """The fixed 1,000; all distinct configs; some of one or the other, drawn at random."""

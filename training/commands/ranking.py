@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotune.terminal import console
-from training.commands import Json, SkipBad, Store, Workers, open_with_bar, reported, wide_console
+from training.commands.shared import Json, SkipBad, Store, Workers, open_with_bar, reported, wide_console
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from cost_model import CostModel
-    from training.predictions import Predictions
-    from training.store import Split
+    from training.data.store import Split
+    from training.evaluation.predictions import Predictions
 
 Device = Annotated[str, typer.Option(help="Where learned models compute: cpu, cuda or cuda:1.")]
 Precision = Annotated[str, typer.Option(help="Of learned models: float32, or bfloat16 (faster on some processors).")]
@@ -78,10 +78,10 @@ def evaluate(
 ) -> None:
     """Judge how well a cost model ranks the configs of measured programs."""
     from training import plots
-    from training.evaluate import predictions, report, score_graphs
-    from training.indices import check_indices, find_indices, read_indices
-    from training.predictions import check_writable
-    from training.ranking_tables import ScoringProgress, render_report
+    from training.commands.ranking_tables import ScoringProgress, render_report
+    from training.evaluation.evaluate import predictions, report, score_graphs
+    from training.evaluation.indices import check_indices, find_indices, read_indices
+    from training.evaluation.predictions import check_writable
 
     with reported(as_json, interrupted="nothing was written"):
         if indices is not None and all_configs:
@@ -162,9 +162,9 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Rank the configs of all test programs and write the contest's submission file."""
-    from training.predictions import Predictions, check_writable, config_id, merge
-    from training.ranking_tables import ScoringProgress, render_submission
-    from training.submission import make_submission, order_ids, predict, read_sample
+    from training.commands.ranking_tables import ScoringProgress, render_submission
+    from training.evaluation.predictions import Predictions, check_writable, config_id, merge
+    from training.evaluation.submission import make_submission, order_ids, predict, read_sample
 
     with reported(as_json, interrupted="nothing was written"):
         for path in (out, save_scores):
@@ -238,7 +238,7 @@ def _collection_of(model: CostModel) -> str:
     Raises:
         TrainingError: its card names none, or it has no card.
     """
-    from training.collections import COLLECTIONS
+    from training.data.collections import COLLECTIONS
 
     card = getattr(model, "card", None)
     if card is None or card.target not in COLLECTIONS:
@@ -265,7 +265,7 @@ def _common_collection(models: Sequence[CostModel]) -> str:
 
 def _models(positional: Sequence[str], named: Sequence[str], device: str, precision: str) -> dict[str, CostModel]:
     """The model of every collection that has one, in the order of the collections."""
-    from training.collections import COLLECTIONS
+    from training.data.collections import COLLECTIONS
 
     models: dict[str, list[CostModel]] = {collection: [] for collection in COLLECTIONS}
     for model in _load(positional, device, precision):

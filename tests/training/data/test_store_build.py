@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import training.store_file
+import training.data.store_file
 from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
 from cost_model.npz import TuningArrays, write_npz
 from tests.training.data_sets import GRAPH, layouts, tiles, values, write
-from training import store_build
+from training.data import store_build
+from training.data.store import StoredGraph, open_split
+from training.data.store_file import read_header
 from training.errors import StoreError, TrainingDataError
-from training.store import StoredGraph, open_split
-from training.store_file import read_header
 
 LAYOUT, TILE = "layout:xla:random", "tile:xla"
 
@@ -70,7 +70,7 @@ def test_a_damaged_file_of_the_store_is_made_again(
         case "gone":
             path.unlink()
         case "older":
-            monkeypatch.setattr(training.store_file, "VERSION", training.store_file.VERSION + 1)
+            monkeypatch.setattr(training.data.store_file, "VERSION", training.data.store_file.VERSION + 1)
     split = open_split(data, LAYOUT, "train", store=store)
     assert split.made == (3 if damage == "older" else 1)
     assert split[1].runtimes is not None
@@ -165,11 +165,11 @@ def test_a_store_on_a_read_only_disk_serves_what_it_has(
     def read_only(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("training.store.os.open", read_only)
+    monkeypatch.setattr("training.data.store.os.open", read_only)
     split = open_split(data, LAYOUT, "train", store=store, skip_bad=True)
     assert ([graph.name for graph in split], split.made, len(split.skipped)) == (["a", "b", "c"], 0, 1)
     with monkeypatch.context() as writable:
-        writable.setattr("training.store.os.open", os_open)
+        writable.setattr("training.data.store.os.open", os_open)
         write(data, LAYOUT, "train", "d", layouts(1, 2), [3, 4])
     monkeypatch.setattr(store_build, "write_store_file", read_only)
     with pytest.raises(StoreError, match=r"d\.graph: cannot be written: Read-only file system. Name another folder"):
@@ -211,7 +211,7 @@ def test_children_make_the_same_files(data: Path, store: Path) -> None:
 
 OPEN = """
 import sys
-from training.store import open_split
+from training.data.store import open_split
 said = lambda *what: print("file", flush=True)
 split = open_split(sys.argv[1], sys.argv[3], "train", store=sys.argv[2], workers=int(sys.argv[4]), progress=said)
 print("made", split.made, len(split), flush=True)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_model import CostModel
-from training.collections import left_out_of_means
+from training.data.collections import left_out_of_means
+from training.data.stored_graph import StoredGraph
 from training.errors import TrainingDataError
-from training.indices import Choice, Indices, choose_configs
-from training.predictions import Predictions, Progress, ScoredCount, Scores, config_id, score_stored
-from training.ranking import RankingReport, rank_graph
-from training.stored_graph import StoredGraph
+from training.evaluation.indices import Choice, Indices, choose_configs
+from training.evaluation.predictions import Predictions, Progress, ScoredCount, Scores, config_id, score_stored
+from training.evaluation.ranking import RankingReport, rank_graph
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from cost_model import CostModel, CostModelError, features
 from cost_model.card import parse_object
 from cost_model.files import replace_file
-from training.collections import COLLECTIONS, SPLITS
+from training.data.collections import COLLECTIONS, SPLITS
+from training.data.stored_graph import StoredGraph
 from training.errors import TrainingDataError, TrainingError
-from training.stored_graph import StoredGraph
 
 Scores = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]

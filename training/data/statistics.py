@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.coding import code_rows
-from training.collections import left_out_of_means, left_out_of_training
-from training.store import Split, StoredGraph
+from training.data.coding import code_rows
+from training.data.collections import left_out_of_means, left_out_of_training
+from training.data.store import Split, StoredGraph
 
 
 @dataclass(frozen=True)

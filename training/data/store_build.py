@@ -17,9 +17,9 @@ from autotune.targets.tpu.pool import WorkerPool
 from cost_model import LayoutConfigs, ProgramGraph
 from cost_model.errors import GraphError
 from cost_model.npz import TuningArrays, read_npz
-from training.coding import code_layouts, code_rows, code_values, smallest_unsigned
+from training.data.coding import code_layouts, code_rows, code_values, smallest_unsigned
+from training.data.store_file import Source, write_store_file
 from training.errors import StoreError, TrainingDataError
-from training.store_file import Source, write_store_file
 
 Progress = Callable[[int, int, str], None]
 """Told how many files are done, of how many, and the name of the last one."""
@@ -118,7 +118,7 @@ def build_file(job: Job) -> None:
 
 
 def _arrays(job: Job, data: TuningArrays) -> dict[str, NDArray[Any]]:
-    """What a file of the store holds (`training.store` reads it)."""
+    """What a file of the store holds (`training.data.store` reads it)."""
     graph, configs = data.graph, data.configs
     if configs is None:
         raise TrainingDataError(f"{job.source}: expected a program with {job.kind} configs, found a program alone")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_model.metrics import bootstrap_interval, kendall_tau, ordered_pair_accuracy
-from training.indices import Choice
+from training.evaluation.indices import Choice
 
 METRICS: Final = ("tau", "top_1", "top_5", "top_10", "pair_accuracy", "top_5_score")
 _BOOTSTRAP_SEED: Final = 0

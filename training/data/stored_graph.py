@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_model import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
+from training.data.store_file import Header, StoreFileError, map_file, read_header
 from training.errors import StoreError
-from training.store_file import Header, StoreFileError, map_file, read_header
 
 _NANOSECOND: Final = 1e-9
 _Number = TypeVar("_Number", np.int64, np.float64)

@@ -1,0 +1,14 @@
+"""The commands of `training`, for the command line to mount. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import typer
+
+from training.commands import data, ranking, train
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the command line."""
+    app.add_typer(data.data_commands)
+    train.register(app)
+    ranking.register(app)
