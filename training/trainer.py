@@ -268,7 +268,8 @@ def _draw(out: Path, recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Lightning's remarks, which are about how it is used here, from the user."""
+    """Keeps Lightning's remarks, which are about how it is used here, from the user, and its settings from the rest."""
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -279,6 +280,7 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
 
