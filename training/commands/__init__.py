@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from training.commands import data, ranking, train, zoo
+from training.commands import collect, data, ranking, train, zoo
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the command line."""
     app.add_typer(data.data_commands)
     app.add_typer(zoo.zoo_commands)
+    collect.register(app)
     train.register(app)
     ranking.register(app)

@@ -1,5 +1,7 @@
 """The five collections of TpuGraphs: names, where their files lie, and which files a training or a mean leaves out.
 
+Beside them there are those that `autotune collect` makes ("layout-cpu", "tile-tpu-v5e", ...), each with a manifest.
+
 Source: TpuGraphs (arXiv 2308.13490) and its Kaggle archive for names and folders; the 2nd-place solution of "Google -
 Fast or Slow?" for what is left out.
 """
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from training.data.manifest import MANIFEST_FILE, OWN_NAME, read_manifest
 from training.errors import TrainingDataError
 
 SPLITS: Final = ("train", "valid", "test")
@@ -23,10 +26,10 @@ _ADVICE: Final = "Name the folder of the data set that has `layout` or `tile` in
 
 @dataclass(frozen=True)
 class Collection:
-    """One of the five parts of the data set. A model is trained for each.
+    """One of the five parts of the data set, or one made here. A model is trained for each.
 
     Attributes:
-        name: such as "layout:xla:random"; the beginning of every id in a submission.
+        name: such as "layout:xla:random", the beginning of every id in a submission; or such as "layout-cpu".
     """
 
     name: str
@@ -34,11 +37,16 @@ class Collection:
     @property
     def kind(self) -> str:
         """What is chosen: "layout" or "tile"."""
-        return self.name.partition(":")[0]
+        return self.name.partition(":" if self.published else "-")[0]
+
+    @property
+    def published(self) -> bool:
+        """Whether it is one of the five; if not, its folder has a manifest."""
+        return OWN_NAME.fullmatch(self.name) is None
 
     @property
     def folder(self) -> Path:
-        """Where its splits lie within a data set, such as layout/xla/random."""
+        """Where its splits lie within a data set, such as layout/xla/random or layout-cpu."""
         return Path(*self.name.split(":"))
 
 
@@ -62,13 +70,18 @@ class SplitFiles:
 
 
 def collection_of(name: str) -> Collection:
-    """The collection of that name.
+    """The collection of that name: one of the five, or one as `autotune collect` names them.
 
     Raises:
         TrainingDataError: there is none.
     """
+    if OWN_NAME.fullmatch(name):
+        return Collection(name)
     if name not in COLLECTIONS:
-        raise TrainingDataError(f"collection {name!r}: expected one of {', '.join(COLLECTIONS)}")
+        raise TrainingDataError(
+            f"collection {name!r}: expected one of {', '.join(COLLECTIONS)}, or one made by `autotune collect`, "
+            "such as layout-cpu"
+        )
     return COLLECTIONS[name]
 
 
@@ -81,10 +94,12 @@ def find_files(data: str | os.PathLike[str], collection: str, split: str) -> Spl
         split: train, valid or test.
 
     Raises:
-        TrainingDataError: no such collection or split, or no files; the message says where they were looked for.
+        TrainingDataError: no such collection or split, or no files (the message says where they were looked for), or
+            a collection made here has no manifest of its own.
     """
     _check_split(split)
-    folder = collection_of(collection).folder / split
+    chosen = collection_of(collection)
+    folder = chosen.folder / split
     looked = []
     for root in (Path(data) / each for each in _ROOTS):
         try:
@@ -93,6 +108,8 @@ def find_files(data: str | os.PathLike[str], collection: str, split: str) -> Spl
         except OSError as error:
             raise TrainingDataError(f"{root / folder}: cannot be read: {error.strerror or error}") from None
         if paths:
+            if not chosen.published:
+                read_manifest(root / chosen.folder)  # raises if it is not there, or that of another one
             return SplitFiles(root, tuple(paths))
         looked.append(str(root / folder / "*.npz"))
     missing = "" if Path(data).is_dir() else f"; {data} is no folder"
@@ -102,8 +119,9 @@ def find_files(data: str | os.PathLike[str], collection: str, split: str) -> Spl
 
 
 def available_splits(data: str | os.PathLike[str]) -> list[tuple[str, str]]:
-    """The (collection, split) pairs that a data folder has files of, in the order of COLLECTIONS and SPLITS."""
-    return [(name, split) for name in COLLECTIONS for split in SPLITS if _has_files(data, name, split)]
+    """The (collection, split) pairs that a data folder has files of: the five in their order, then those made here."""
+    names = [*COLLECTIONS, *_own_collections(data)]
+    return [(name, split) for name in names for split in SPLITS if _has_files(data, name, split)]
 
 
 def chosen_splits(
@@ -154,5 +172,11 @@ def _is_unet(collection: str, stem: str) -> bool:
 
 
 def _has_files(data: str | os.PathLike[str], collection: str, split: str) -> bool:
-    folder = COLLECTIONS[collection].folder / split
+    folder = collection_of(collection).folder / split
     return any(any((Path(data) / root / folder).glob("*.npz")) for root in _ROOTS)
+
+
+def _own_collections(data: str | os.PathLike[str]) -> list[str]:
+    """Names of the collections made here that a data folder has, sorted."""
+    folders = {path.parent.name for root in _ROOTS for path in (Path(data) / root).glob(f"*/{MANIFEST_FILE}")}
+    return sorted(name for name in folders if OWN_NAME.fullmatch(name))

@@ -1,0 +1,101 @@
+"""`autotune collect`: evaluate configs of many programs, as training data in the format of TpuGraphs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autotune.terminal import console
+from training.commands.shared import GOES_ON, Json, reported, wide_console
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("collect")(_collect)
+
+
+def _collect(
+    programs: Annotated[list[Path], typer.Argument(metavar="PROGRAM...", help="Program files, or folders of them.")],
+    space: Annotated[str, typer.Option(help="layout or tile (on a TPU: the tiles of every kernel).")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The data set; the collection is a folder in it.")],
+    target: Annotated[
+        str, typer.Option(help="cpu or tpu, of this host (measured), or tpu:v5e, ... (estimated).")
+    ] = "cpu",
+    configs: Annotated[int, typer.Option(help="Per program, besides the default.")] = 25,
+    draw: Annotated[str, typer.Option(help="random, genetic (from the default), or both in turn.")] = "both",
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds in all after which no evaluation starts.", show_default="none")
+    ] = None,
+    seconds_per_program: Annotated[
+        float | None, typer.Option(help="The same for each program.", show_default="none")
+    ] = None,
+    least_spread: Annotated[
+        float,
+        typer.Option(help="Put programs aside whose slowest config is not this much slower than the fastest."),
+    ] = 1.3,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    database: Annotated[
+        Path | None, typer.Option(help="Evaluation database.", show_default="in the user's data folder")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Most configs at once (of estimated targets).", show_default="the target's"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate configs of many programs, as training data in the format of TpuGraphs.
+
+    The same command goes on after an interruption: what is in the database, or finished, is not done again.
+    """
+    from autotune.database import Database
+    from autotune.targets import open_target
+    from training.collecting.collect import collect
+    from training.collecting.programs import find_sources
+    from training.collecting.request import Request
+    from training.commands.progress import CountProgress
+
+    with reported(as_json, interrupted=GOES_ON):
+        request = Request(space, configs, draw, seed, time_limit, seconds_per_program, least_spread, workers)
+        sources = find_sources(programs)
+        with (
+            Database.open(database) as opened,
+            open_target(target) as evaluator,
+            CountProgress(console(stderr=True), f"{space}, {target}", doing="collecting", done="done") as progress,
+        ):
+            statistics = collect(sources, evaluator, request, out, opened, progress.update)
+    if as_json:
+        typer.echo(json.dumps(statistics, indent=2))
+    else:
+        _print_tables(statistics)
+
+
+def _print_tables(statistics: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("program", "file", "configs", "rows", "merged", "failed", "spread", "noise", "seconds")
+    for name, each in statistics["programs"].items():
+        noise = each.get("noise")
+        table.add_row(
+            name,
+            each.get("file") or f"{len(each.get('kernels_written', ()))} of {each.get('kernels')} kernels",
+            str(each["configs"]),
+            str(each["rows"]),
+            str(each.get("merged_duplicates", "")),
+            ", ".join(f"{count} {reason}" for reason, count in each.get("failed", {}).items()),
+            f"{each['spread']:.2f}" if each.get("spread") else "",
+            f"{noise['copies_of_default']:.1%}" if noise else "",
+            f"{each['seconds']:.1f}",
+        )
+    terminal = wide_console()
+    terminal.print(table)
+    for name, reason in statistics["refused"].items():
+        terminal.print(f"left out: {name}: {reason}", markup=False)
+    collection = statistics["collection"]
+    terminal.print(
+        f"{collection['name']}: {statistics['configs']} configs, {statistics['rows']} rows of "
+        f"{len(statistics['programs'])} programs ({collection['label']}); {statistics['stopped']}",
+        markup=False,
+    )
