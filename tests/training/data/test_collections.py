@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.evaluation import LabelKind
 from training.data.collections import (
     COLLECTIONS,
     available_splits,
@@ -13,6 +14,7 @@ from training.data.collections import (
     left_out_of_means,
     left_out_of_training,
 )
+from training.data.manifest import Manifest, read_manifest
 from training.errors import TrainingDataError
 
 
@@ -108,3 +110,30 @@ def test_an_empty_folder_says_where_it_was_looked(tmp_path: Path) -> None:
 def test_what_is_left_out(collection: str, split: str, stem: str, training: bool, means: bool) -> None:
     assert left_out_of_training(collection, split, stem) is training
     assert left_out_of_means(collection, split, stem) is means
+
+
+def test_collections_made_here(tmp_path: Path) -> None:
+    name = "tile-tpu-v5e"
+    path = _touch(tmp_path / name / "train/resnet__b8__fusion.1.npz")
+    assert available_splits(tmp_path) == [], "without a manifest nobody knows what its numbers are"
+    with pytest.raises(TrainingDataError, match=r"manifest\.json: not found"):
+        find_files(tmp_path, name, "train")
+    manifest = Manifest(name, LabelKind.ESTIMATED, "tpu:v5e", "TPU v5e:1x1, compiler only", "libtpu 0.0.52")
+    manifest.write(tmp_path / name)
+    assert read_manifest(tmp_path / name) == manifest
+    assert available_splits(tmp_path) == [(name, "train")]
+    assert find_files(tmp_path, name, "train").paths == (path,)
+    assert (collection_of(name).kind, collection_of(name).folder) == ("tile", Path(name))
+
+
+def test_a_manifest_that_is_none_or_of_another(tmp_path: Path) -> None:
+    folder = tmp_path / "layout-cpu"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"name": "layout-cpu", "label": "guessed"}')
+    with pytest.raises(TrainingDataError, match="expected what `autotune collect` writes"):
+        read_manifest(folder)
+    Manifest("layout-gpu", LabelKind.MEASURED, "gpu", "a device", "1").write(folder)
+    with pytest.raises(TrainingDataError, match="expected the manifest of layout-cpu, found that of layout-gpu"):
+        read_manifest(folder)
+    with pytest.raises(TrainingDataError, match="expected a name such as layout-cpu"):
+        Manifest("colours", LabelKind.MEASURED, "cpu", "a device", "1")
