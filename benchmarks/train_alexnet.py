@@ -45,9 +45,6 @@ _LIST_MLE: Final = {
     "slate_size": 10,
     "slates": 4,
 }
-_MANY: Final = {**_LIST_MLE, "slate_size": 40, "slates": 10}
-"""Ten times as many configs per iteration, which cost 2.9 times as much: of their hidden values few are new."""
-
 _PAIRWISE: Final = {"loss.objective": "pairwise_hinge", "loss.scale": 100.0}
 
 RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -58,8 +55,7 @@ RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "list_mle+embedding": {**_LIST_MLE, "architecture.layout_embedding": 4},
     "list_mle+modulo": {**_LIST_MLE, "architecture.modulo": True},
     "list_mle+hops": {**_LIST_MLE, "architecture.hops": 2},
-    "many_configs": _MANY,
-    "many_configs+embedding": {**_MANY, "architecture.layout_embedding": 4},
+    "list_mle+bfloat16": {**_LIST_MLE, "precision": "bfloat16"},
 }
 
 
