@@ -121,7 +121,10 @@ class _Collection:
 
     def _collect(self, source: Source) -> None:
         """One program, unless an earlier run has finished it with the same request."""
-        asked = self._request.digest(source.path.read_bytes())
+        try:
+            asked = self._request.digest(source.path.read_bytes())
+        except OSError as error:
+            raise TrainingError(f"{source.path}: cannot be read: {error.strerror or error}") from None
         found = read_record(self._folder, source.name)
         if found is not None and found.get("asked") == asked and found.get("stopped") in FINISHED:
             self._records[source.name] = found
@@ -160,7 +163,7 @@ class _Collection:
         found = collector.run(WAYS[self._request.draw], self._request.configs, self._request.seed)
         rows = merge(found.drawn)
         arrays, kept = arrays_of(prepared.module.proto, space, rows)
-        facts |= summary(found.drawn, rows) | {
+        facts |= summary(found.drawn, kept) | {
             "fingerprint": prepared.program.fingerprint,
             "noise": noise(found.drawn, found.repeats),
             "reused": found.reused,
@@ -217,7 +220,7 @@ class _Collection:
         listed = list_tiles(self._target.kernel_target, kernel)
         rows = merge(listed.drawn)
         arrays, kept = arrays_of(kernel.module, listed.space, rows)
-        record = facts | summary(listed.drawn, rows) | {
+        record = facts | summary(listed.drawn, kept) | {
             "kernel": kernel.name,
             "opcode": kernel.opcode,
             "executions": kernel.executions,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from training.data.manifest import MANIFEST_FILE
 from training.errors import TrainingError
 
 FAMILY_MARK: Final = "__"
@@ -55,13 +56,15 @@ def split_of(name: str) -> str:
 def find_sources(paths: Sequence[Path]) -> list[Source]:
     """The program files that were named, and those in the folders that were named, in the order of their names.
 
+    Collections within such a folder are passed over: what is in them was made from the programs.
+
     Raises:
         TrainingError: a path does not exist, a folder has no program, or two programs have one name.
     """
     found: dict[str, Source] = {}
     for path in paths:
         if path.is_dir():
-            files = sorted(each for each in path.rglob("*") if each.suffix in _ENDINGS and each.is_file())
+            files = _program_files(path)
             sources = [Source(each, _name(each.relative_to(path))) for each in files]
             if not sources:
                 raise TrainingError(f"{path}: expected programs ({', '.join(_ENDINGS)}), found none in the folder")
@@ -82,6 +85,12 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
 def plain(name: str) -> str:
     """A name without characters that mean something in a path."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".") or "program"
+
+
+def _program_files(folder: Path) -> list[Path]:
+    made = {manifest.parent for manifest in folder.rglob(MANIFEST_FILE)}
+    files = (each for each in folder.rglob("*") if each.suffix in _ENDINGS and each.is_file())
+    return sorted(each for each in files if made.isdisjoint(each.parents))
 
 
 def _name(path: Path) -> str:

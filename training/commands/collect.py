@@ -48,7 +48,8 @@ def _collect(
 ) -> None:
     """Evaluate configs of many programs, as training data in the format of TpuGraphs.
 
-    The same command goes on after an interruption: what is in the database, or finished, is not done again.
+    The same command goes on after an interruption: what is in the database, or finished, is not done again. Programs
+    that cannot be used are listed; if all are, the exit code is 1.
     """
     from autotune.database import Database
     from autotune.targets import open_target
@@ -70,6 +71,8 @@ def _collect(
         typer.echo(json.dumps(statistics, indent=2))
     else:
         _print_tables(statistics)
+    if statistics["refused"] and not statistics["programs"]:
+        raise typer.Exit(1)
 
 
 def _print_tables(statistics: dict[str, Any]) -> None:

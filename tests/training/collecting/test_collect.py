@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from autotune.cli import app
 from autotune.database import Database
 from autotune.evaluation import Failed, FailureReason
 from autotune.hlo.tuning_data import layout_configs_from_tuning
@@ -189,3 +191,14 @@ def test_config_ids_name_the_rows(program: Path, tmp_path: Path) -> None:
     with Database.in_memory() as database:
         _collect(program, tmp_path, KnownTarget(), database)
     assert _record(tmp_path)["config_ids"][0] == config_id(LayoutConfig())
+
+
+def test_the_command_lists_what_it_left_out(tmp_path: Path) -> None:
+    (tmp_path / "bad.hlo").write_text("no program")
+    arguments = ["collect", str(tmp_path / "bad.hlo"), "--space", "layout", "--out", str(tmp_path / "out"), "--json"]
+    result = CliRunner().invoke(app, [*arguments, "--database", str(tmp_path / "evaluations.sqlite")])
+    assert result.exit_code == 1
+    assert list(json.loads(result.stdout)["refused"]) == ["bad"]
+    result = CliRunner().invoke(app, ["collect", str(tmp_path), "--space", "all", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "--space 'all': expected one of layout, tile" in result.stderr

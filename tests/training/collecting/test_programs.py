@@ -24,6 +24,13 @@ def test_folders_of_a_zoo_and_flat_ones_give_the_same_names(tmp_path: Path) -> N
     assert [source.name for source in sources] == ["resnet__b8_i64", "vit__b1.0"]
 
 
+def test_what_a_collection_has_made_is_no_program(tmp_path: Path) -> None:
+    _touch(tmp_path / "a.hlo")
+    _touch(tmp_path / "data/layout-cpu/manifest.json")
+    _touch(tmp_path / "data/layout-cpu/protos/a.pb")
+    assert [source.name for source in find_sources([tmp_path])] == ["a"]
+
+
 def test_what_cannot_be_collected_from(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no such file or folder"):
         find_sources([tmp_path / "nothing"])
