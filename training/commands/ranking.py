@@ -15,6 +15,7 @@ from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from cost_model import CostModel
+    from training.commands.progress import CountProgress
     from training.data.store import Split
     from training.evaluation.predictions import Predictions
 
@@ -78,7 +79,7 @@ def evaluate(
 ) -> None:
     """Judge how well a cost model ranks the configs of measured programs."""
     from training import plots
-    from training.commands.ranking_tables import ScoringProgress, render_report
+    from training.commands.ranking_tables import render_report
     from training.evaluation.evaluate import predictions, report, score_graphs
     from training.evaluation.indices import check_indices, find_indices, read_indices
     from training.evaluation.predictions import check_writable
@@ -101,7 +102,7 @@ def evaluate(
             check_indices(official, opened, indices)
         elif not all_configs:
             official = find_indices(data, opened.folder, name)
-        with ScoringProgress(console(stderr=True), f"{name}, {split}") as progress:
+        with _scoring_bar(f"{name}, {split}") as progress:
             scored = list(score_graphs(model, opened, indices=official, limit=limit, progress=progress.update))
         result = report(model.name, split, scored)
         if save_scores is not None:
@@ -162,7 +163,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Rank the configs of all test programs and write the contest's submission file."""
-    from training.commands.ranking_tables import ScoringProgress, render_submission
+    from training.commands.ranking_tables import render_submission
     from training.evaluation.predictions import Predictions, check_writable, config_id, merge
     from training.evaluation.submission import make_submission, order_ids, predict, read_sample
 
@@ -180,7 +181,7 @@ def submit(
         # Before hours of scoring; what is there twice is found when everything is merged.
         order_ids([*ids, *(name for part in parts for name in part.scores)], sample=wanted, partial=partial)
         for name, model in models.items():
-            with ScoringProgress(console(stderr=True), f"{name}, {split}") as progress:
+            with _scoring_bar(f"{name}, {split}") as progress:
                 parts.append(predict(model, opened[name], split=split, progress=progress.update))
         merged = merge(parts)
         submission = make_submission(merged, sample=wanted, partial=partial)
@@ -284,3 +285,9 @@ def _of_split(predictions: Predictions, split: str, path: Path) -> Predictions:
     if predictions.split != split:
         raise TrainingError(f"{path}: expected scores of the split {split!r}, found those of {predictions.split!r}")
     return predictions
+
+
+def _scoring_bar(title: str) -> CountProgress:
+    from training.commands.progress import CountProgress
+
+    return CountProgress(console(stderr=True), title, doing="scoring", done="configs scored")

@@ -1,14 +1,12 @@
-"""Rankings and submissions on the terminal: tables, and a bar while configs are scored."""
+"""Rankings and submissions on the terminal, as tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +14,6 @@ from training.evaluation.ranking import GraphRanking, Mean, RankingReport
 
 _ROWS: Final = 40
 """Programs that are shown; `--json` has them all."""
-_TENTHS: Final = 10
 _TITLES: Final = {
     "tau": "tau",
     "top_1": "top-1",
@@ -30,49 +27,6 @@ _CHOICES: Final = {
     "distinct": "all distinct configs",
     "sample": "a sample of the configs",
 }
-
-
-class ScoringProgress:
-    """A bar with the time left on a terminal, a line per tenth in a log.
-
-    Args:
-        console: where to (standard error, so that standard output stays clean for `--json`).
-        title: what is scored.
-    """
-
-    def __init__(self, console: Console, title: str) -> None:
-        self._console = console
-        self._title = title
-        self._tenths = 0
-        self._live = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[name]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._live.add_task(f"{title}: scoring", total=None, name="")
-
-    def update(self, done: int, total: int, name: str) -> None:
-        """Configs of that program were scored."""
-        self._live.update(self._task, completed=done, total=total, name=name)
-        tenths = _TENTHS * done // max(1, total)
-        if not self._console.is_terminal and tenths > self._tenths:
-            self._console.print(f"{self._title}: {done:,} of {total:,} configs scored")
-        self._tenths = tenths
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._live.stop()
 
 
 def render_report(report: RankingReport) -> RenderableType:
