@@ -93,7 +93,7 @@ def densenet(a: Arguments, *, batch: int, image: int, width: int = 16) -> jax.Ar
     for block in range(3):
         if block:
             x = average_pool(conv(a, jax.nn.relu(batch_norm(a, x)), x.shape[-1] // 2, 1))
-        for _ in range(4):
+        for _ in range(3):
             y = conv(a, jax.nn.relu(batch_norm(a, x)), 4 * width, 1)
             x = jnp.concatenate([x, conv(a, jax.nn.relu(batch_norm(a, y)), width)], axis=-1)
     return classifier(a, jax.nn.relu(batch_norm(a, x)))

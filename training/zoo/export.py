@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from cost_model.files import replace_file
 from training.errors import TrainingError
 from training.zoo.lowering import Lowerer
 from training.zoo.program import ZooProgram
@@ -68,7 +68,7 @@ def export(
                 free.put(lowerer)
 
         pool = ThreadPoolExecutor(workers)
-        # Entered last, so that it is left first: the threads end before their children are stopped.
+        # Last in, first out: the threads end before their children are stopped.
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         names = {pool.submit(export_one, program): program.name for program in programs}
         for future in as_completed(names):
@@ -89,15 +89,7 @@ def _write(path: Path, module: bytes) -> str:
         there = path.read_bytes() if path.exists() else None
         if there == module:
             return "unchanged"
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(module)
-                file.flush()
-                Path(file.name).chmod(0o644)  # temporary files are for their owner alone
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        replace_file(path, module)
     except OSError as error:
         raise TrainingError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
     return "written" if there is None else "replaced"

@@ -1,4 +1,7 @@
-"""The layers that models share. Images are [batch, height, width, channels], sequences [batch, time, channels]."""
+"""The layers that models share. Images are [batch, height, width, channels], sequences [batch, time, channels].
+
+Everywhere `a` is what the model is given: each layer asks it for its own weights.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Final, Self
 
-from autotune.targets.isolation import Worker
+from autotune.errors import WorkerError
+from autotune.targets.isolation import Worker, WorkerFailure
 from training.zoo.program import ZooProgram
 
 _TIME_LIMIT: Final = 120.0
@@ -29,7 +30,10 @@ class Lowerer:
         Raises:
             WorkerError: tracing failed, or took too long or too much memory.
         """
-        module: bytes = self._worker.call("lower", program, time_limit=_TIME_LIMIT)
+        try:
+            module: bytes = self._worker.call("lower", program, time_limit=_TIME_LIMIT)
+        except WorkerFailure as failure:
+            raise WorkerError(f"program {program.name!r} cannot be lowered: {failure}") from failure
         return module
 
     def __enter__(self) -> Self:

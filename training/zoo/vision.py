@@ -42,7 +42,7 @@ def swin(a: Arguments, *, batch: int, image: int, width: int = 48) -> jax.Array:
     side = image // 4
     x = patches(a, a.input(batch, image, image, 3), 4, width).reshape(batch, side, side, width)
     for stage in range(2):
-        for shift in (0, 2):
+        for shift in (0, 2) if stage == 0 else (0,):
             x = _window_block(a, x, window=4, shift=shift)
         if stage == 0:
             x = x.reshape(batch, side // 2, 2, side // 2, 2, width).transpose(0, 1, 3, 2, 4, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from autotune.errors import WorkerError
 from autotune.hlo.fingerprint import fingerprint
 from autotune.hlo.modules import instructions
 from autotune.hlo.reader import read_bytes
@@ -121,6 +123,12 @@ def _arguments(module: hlo_pb2.HloModuleProto) -> list[NDArray[Any]]:
         high = 4 if dtype is np.int32 else 0.2
         result.append(numbers.uniform(0, high, tuple(shape.dimensions)).astype(dtype))
     return result
+
+
+def test_a_program_that_cannot_be_built_is_named(lowerer: Lowerer) -> None:
+    broken: Any = functools.partial(int, "no number")  # pickles, and fails in the child
+    with pytest.raises(WorkerError, match=r"'resnet/broken' cannot be lowered: error: .*'no number'"):
+        lowerer(ZooProgram("resnet/broken", "resnet", broken, "float32", "inference"))
 
 
 @pytest.mark.slow
