@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -72,14 +73,18 @@ def runtime(evaluation: Evaluation, default_seconds: float) -> int | None:
 
 
 def merge(drawn: Sequence[Drawn]) -> list[Row]:
-    """One row per program that the compiler made, in the order in which they were drawn; failures have none."""
+    """One row per program that the compiler made, in the order in which they were drawn; failures have none.
+
+    Where the program itself was not kept (a TPU without a device), configs are one if the compiler recorded the same
+    layouts and all its figures (cycles, copies, bytes, ...) agree; the layouts alone do not tell all. Of the default
+    no layouts are recorded, so nothing is merged with it there.
+    """
     default_seconds = reference_seconds(drawn)
     groups: dict[str, list[tuple[Drawn, int]]] = {}
     for each in drawn:
         label = runtime(each.evaluation, default_seconds)
         if label is not None:
-            program = each.evaluation.details.get("optimised_program")
-            key = f"program {program}" if program else f"config {config_id(each.evaluation.config)}"
+            key = _read_back(each.evaluation) or f"config {config_id(each.evaluation.config)}"
             groups.setdefault(key, []).append((each, label))
     rows = []
     for group in groups.values():
@@ -146,6 +151,18 @@ def spread(rows: Sequence[Row]) -> float | None:
     """Largest over smallest label; None without labels."""
     labels = [row.runtime for row in rows]
     return max(labels) / min(labels) if labels else None
+
+
+def _read_back(evaluation: Evaluation) -> str | None:
+    """Equal for configs of which the compiler made the same; None if that is not known."""
+    facts = evaluation.details
+    if "optimised_program" in facts:
+        return f"program {facts['optimised_program']}"
+    if "layouts_taken" not in facts:
+        return None
+    # The other facts about layouts count what was asked for.
+    kept = {key: value for key, value in facts.items() if key == "layouts_taken" or not key.startswith("layouts_")}
+    return json.dumps(kept, sort_keys=True)
 
 
 def _excess(first: float, second: float) -> float:

@@ -80,3 +80,13 @@ def test_cycles_are_taken_as_they_are_and_have_no_noise() -> None:
 
 def test_configs_of_unknown_programs_are_not_merged() -> None:
     assert len(merge([_drawn(node, Estimated(5.0, 5.0)) for node in range(3)])) == 3
+
+
+def test_layouts_read_back_the_same_with_equal_figures_are_one() -> None:
+    def drawn(node: int, taken: str, cycles: float, kept: float) -> Drawn:
+        details: dict[str, float | str] = {"layouts_taken": taken, "cycles": cycles, "layouts_kept": kept}
+        return Drawn(Evaluation(_config(node), Estimated(cycles, 9.0), details=details), "near")
+
+    rows = merge([drawn(0, "[[0]]", 9, 1), drawn(1, "[[0]]", 9, 2), drawn(2, "[[0]]", 8, 1), drawn(3, "[[1]]", 9, 1)])
+    assert [(row.config, row.runtime) for row in rows] == [(_config(0), 9), (_config(2), 8), (_config(3), 9)]
+    assert rows[0].merged == (config_id(_config(1)),), "how many requests were kept makes no difference"
