@@ -1,4 +1,4 @@
-"""The command line: `autotune search | inspect | data | train | evaluate | submit`. Heavy imports are in the commands.
+"""The command line: `autotune search | inspect | data | train | evaluate | submit | zoo | collect`.
 
 Exit codes: 0 done (a difference found or not), 1 an error that is none of the following, 2 wrong usage, 3 the file
 cannot be read as a program, 4 the program or the space is not supported by the target, 5 a compiler or library is
