@@ -191,7 +191,11 @@ class Worker:
             ours.send((self._handler, self._arguments, self._memory_limit, self._cores))
         except OSError:
             raise self._death("starting") from None
-        self._wait(START_TIME_LIMIT, phase="starting")
+        try:
+            self._wait(START_TIME_LIMIT, phase="starting")
+        except WorkerFailure:
+            self.stop()  # it may have said so and not be gone yet; the next call starts another
+            raise
 
     def _wait(self, time_limit: float, phase: str = "") -> Any:
         assert self._connection is not None

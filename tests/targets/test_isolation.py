@@ -83,6 +83,15 @@ def test_handler_that_cannot_be_imported() -> None:
         run_in_child("no_such_module", "add", time_limit=60)
 
 
+def test_handler_that_cannot_be_imported_says_so_every_time() -> None:
+    with Worker("tests.targets.no_such_module") as worker:
+        for _ in range(4):
+            with pytest.raises(WorkerFailure, match="no_such_module") as caught:
+                worker.call("add", 1, 1, time_limit=60)
+            assert caught.value.reason is WorkerFailureReason.ERROR
+            assert not worker.alive
+
+
 def test_child_dies_with_a_killed_parent_even_while_it_hangs() -> None:
     code = (
         "from autotune.targets.isolation import Worker\n"
