@@ -82,7 +82,7 @@ def _divide(arrays: TuningArrays, folder: Path, seed: int) -> tuple[StoredGraph,
     assert arrays.runtimes is not None
     assert arrays.normalizers is not None
     order = np.random.default_rng(seed).permutation(len(arrays.configs))
-    graphs = []
+    graphs: list[StoredGraph] = []
     for split, chosen in zip(("train", "valid"), np.split(order, [len(order) * 4 // 5]), strict=True):
         path = folder / "data" / "tile" / "xla" / split / "kernel.npz"
         path.parent.mkdir(parents=True)
