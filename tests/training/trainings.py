@@ -31,15 +31,16 @@ def small_recipe(**changes: Any) -> Recipe:
     return override(published(COLLECTION), SMALL | changes)
 
 
-def write_programs(data: Path, *, programs: int = 2, configs: int = 40) -> None:
-    """Programs in which every second node is configurable and a config is slow where its first tensor says so."""
+def write_programs(data: Path, *, programs: int = 2, configs: int = 40, fast: bool = False) -> None:
+    """Programs in which a config is slow (or fast) where the first entries of its layouts are large."""
     for split, seed in (("train", 0), ("valid", 100)):
         for number in range(programs):
             graph = random_graph(seed + number, nodes=16, edges=24, configurable=4)
             random = np.random.default_rng(seed + number)
             layouts = np.full((configs, 4, 18), -1, np.float32)
             layouts[:, :, 0] = random.integers(0, 4, (configs, 4))
-            runtimes = 100_000 * (1 + layouts[:, :, 0].sum(axis=1)) + random.integers(0, 1000, configs)
+            total = layouts[:, :, 0].sum(axis=1)
+            runtimes = 100_000 * (13 - total if fast else 1 + total) + random.integers(0, 1000, configs)
             write(
                 data,
                 COLLECTION,
