@@ -123,8 +123,7 @@ def train(
         _draw(out, recipe)
         reports.append(report)
 
-    # torchrun and Lightning's own launcher both say which process this is.
-    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    first = is_first_process()
     columns = [*_ITS_OWN_COLUMNS, *(f"tau/{graph.name}" for graph in validation)]
     journal = Journal(out, columns, after=resumed_at) if first else None
     callbacks: list[Callback] = [WriteDown(journal, reporter if first else None)]
@@ -149,6 +148,11 @@ def train(
     if first and not reports:
         _model(module, graphs, (), recipe.iterations).save(out / MODEL)
     return TrainingResult(out / MODEL, reports[-1] if reports else None, trainer.global_step, resumed_at)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one of a training that writes and prints; torchrun and Lightning both say which."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def _open_folder(out: Path, recipe: Recipe) -> Path | None:

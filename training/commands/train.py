@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,10 +67,10 @@ def train(
 ) -> None:
     """Train a cost model on a TpuGraphs collection, or go on with a training that was interrupted."""
     from training.commands.tables import render_training
-    from training.trainer import Hardware, Schedule, describe
+    from training.trainer import Hardware, Schedule, describe, is_first_process
     from training.trainer import train as run
 
-    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    first = is_first_process()
     with reported(as_json, interrupted=f"a checkpoint is in {out}; the same command goes on from there"):
         recipe = _recipe(collection, variant, settings or [], iterations=iterations, seed=seed, precision=precision)
         hardware = Hardware(_accelerator(device), devices, workers)
