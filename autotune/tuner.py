@@ -121,14 +121,7 @@ class Tuner:
         self._rng = np.random.default_rng(seed)
         self._reuse = reuse
         self._on_progress = on_progress
-        description = target.description
-        self._key = EvaluationKey(
-            program=prepared.program.fingerprint,
-            space=space.kind,
-            target=description.name,
-            device_kind=description.device_kind,
-            compiler_version=description.compiler_version,
-        )
+        self._key = EvaluationKey.of(target.description, prepared.program, space)
         self._state = _State()
         self._fixed = {config_id(config) for config in (space.default, *space.references.values())}
 

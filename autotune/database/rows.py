@@ -11,9 +11,14 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, Measured, Outcome
-from autotune.spaces.base import Config, JsonObject, config_id
+from autotune.spaces.base import Config, JsonObject, Space, config_id
+
+if TYPE_CHECKING:
+    from autotune.hlo.program import Program
+    from autotune.targets.base import TargetDescription
 
 # A CHECK passes when it is NULL, hence IS TRUE.
 CREATE_TABLE = """
@@ -82,6 +87,17 @@ class EvaluationKey:
         for field in fields(self):
             if not getattr(self, field.name):
                 raise ValueError(f"{field.name} of an evaluation key is empty: {self}")
+
+    @classmethod
+    def of(cls, target: TargetDescription, program: Program, space: Space) -> EvaluationKey:
+        """The key of all evaluations of a program's configs of a space by a target."""
+        return cls(
+            program=program.fingerprint,
+            space=space.kind,
+            target=target.name,
+            device_kind=target.device_kind,
+            compiler_version=target.compiler_version,
+        )
 
 
 def key_columns(key: EvaluationKey) -> dict[str, str]:

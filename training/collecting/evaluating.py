@@ -86,14 +86,7 @@ class ProgramCollector:
     ) -> None:
         self._target, self._prepared, self._space, self._database = target, prepared, space, database
         self._deadline, self._parallel, self._on_config = deadline, parallel, on_config
-        description = target.description
-        self._key = EvaluationKey(
-            program=prepared.program.fingerprint,
-            space=space.kind,
-            target=description.name,
-            device_kind=description.device_kind,
-            compiler_version=description.compiler_version,
-        )
+        self._key = EvaluationKey.of(target.description, prepared.program, space)
         self._known = self._recorded("search")
         self._drawn: list[Drawn] = []
         self._reused = 0
