@@ -8,7 +8,6 @@ from pathlib import Path
 
 from autotune.database import Database
 from autotune.errors import AutotuneError
-from autotune.hlo.graph import program_graph
 from autotune.hlo.kernels import is_one_kernel, split_kernels
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read
@@ -122,7 +121,7 @@ class _Run:
             space=space,
             strategy=STRATEGIES[self.strategy](space),
             cost_model=model,
-            graph=program_graph(prepared.module.proto) if model is not None else None,
+            graph=prepared.graph if model is not None else None,
             database=self.database,
             budget=budget,
             time_limit=self.time_limit,

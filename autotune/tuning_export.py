@@ -149,7 +149,7 @@ def _programs(result: SearchResult) -> list[_Tried]:
 def _tried(result: SearchResult, name: str, facts: JsonObject) -> _Tried:
     """One search as tuning data."""
     module = result.prepared.module
-    data = tuning_pb2.ModuleTuningData(module=module.proto, fingerprint=int(module.fingerprint[:16], 16))
+    data = tuning_pb2.ModuleTuningData(module=result.prepared.described, fingerprint=int(module.fingerprint[:16], 16))
     default_label, default = _default(result.space)
     runs, left_out = _runs(result, data)
     for evaluation, run in runs:

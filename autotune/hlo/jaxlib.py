@@ -363,8 +363,8 @@ class LoadedProgram:
         }
 
 
-def dump_before_layout_assignment(module: bytes, directory: str) -> bytes:
-    """The HloProto that XLA:CPU has just before layout assignment, from the compiler's own dump.
+def dump_layout_assignment(module: bytes, directory: str) -> tuple[bytes, bytes]:
+    """The HloProtos that XLA:CPU has just before and just after layout assignment, from the compiler's own dump.
 
     Args:
         module: serialized HloModuleProto.
@@ -377,10 +377,11 @@ def dump_before_layout_assignment(module: bytes, directory: str) -> bytes:
         "xla_dump_hlo_pass_re": "layout-assignment",
     }
     cpu_device().compile(module, options=options)
-    dumps = sorted(Path(directory).glob("*.before_layout-assignment.hlo.pb"))
-    if not dumps:
+    folder = Path(directory)
+    before, after = (sorted(folder.glob(f"*.{when}_layout-assignment*.hlo.pb")) for when in ("before", "after"))
+    if not before or not after:
         raise UnsupportedProgramError("XLA:CPU wrote no module before layout assignment; is the program empty?")
-    return dumps[-1].read_bytes()
+    return before[-1].read_bytes(), after[-1].read_bytes()
 
 
 def _extra_options_patch(extra: Mapping[str, str]) -> bytes:

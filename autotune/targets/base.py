@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, Self, runtime_checkable
 
 from autotune.evaluation import Evaluation, Failed, LabelKind, Measured
+from autotune.hlo.graph import program_graph
 from autotune.hlo.kernels import Kernel
 from autotune.hlo.program import Program
 from autotune.hlo.window_config import ForcedTile
 from autotune.spaces.base import Config, Space
+from cost_model import ProgramGraph
+from protos import hlo_pb2
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class PreparedProgram:
         notes: what a user should know (entry layouts ignored, aliasing removed, ...).
         details: facts of the default: compile seconds, run seconds, bytes, ...
         caveat: what every number of this program must be read with, "" for most (it does not fit the device, ...).
+        assigned: `module` with the layouts that the compiler gives it by default; None where there is no such choice.
     """
 
     program: Program
@@ -49,6 +54,17 @@ class PreparedProgram:
     notes: tuple[str, ...] = ()
     details: Mapping[str, float | str] = field(default_factory=dict)
     caveat: str = ""
+    assigned: hlo_pb2.HloModuleProto | None = None
+
+    @property
+    def described(self) -> hlo_pb2.HloModuleProto:
+        """`module`, every array in its default layout: what cost models see."""
+        return self.module.proto if self.assigned is None else self.assigned
+
+    @cached_property
+    def graph(self) -> ProgramGraph:
+        """`described` as a graph."""
+        return program_graph(self.described)
 
 
 @dataclass(frozen=True)

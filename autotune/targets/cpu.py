@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from autotune.errors import SpaceError
 from autotune.evaluation import Evaluation, LabelKind
+from autotune.hlo.assigned import with_assigned_layouts
 from autotune.hlo.program import Program
 from autotune.hlo.rewrite import constrain_layouts
 from autotune.spaces.base import Config, Space
@@ -76,18 +77,20 @@ class CpuTarget:
         check_supported(program.proto, program.name, self._memory_limit)
         with tempfile.TemporaryDirectory(prefix="autotune-dump-") as directory:
             try:
-                dump = self._session.worker.call(
+                before, after = self._session.worker.call(
                     "prepare", unchanging(program.module), directory, time_limit=self._session.default_time_limit
                 )
             except WorkerFailure as failure:
                 raise self._session.refusal(program.name, failure) from None
-        before_layouts = hlo_pb2.HloProto.FromString(dump).hlo_module
+        before_layouts, after_layouts = (hlo_pb2.HloProto.FromString(each).hlo_module for each in (before, after))
         module = replace(
             program,
             module=before_layouts.SerializeToString(deterministic=True),
             source=f"{program.source}, just before layout assignment",
         )
-        prepared = PreparedProgram(program, module, (*program.notes, *measurement_notes(program.proto)))
+        notes = (*program.notes, *measurement_notes(program.proto))
+        assigned = with_assigned_layouts(before_layouts, after_layouts)
+        prepared = PreparedProgram(program, module, notes, assigned=assigned)
         details = self._session.load(program.name, program.fingerprint, _held(prepared))
         return replace(prepared, details=details)
 

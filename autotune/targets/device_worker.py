@@ -141,10 +141,10 @@ class DeviceWorker:
         """Its kind, and how many bytes of memory of its own it has, if it says."""
         return self._device.kind, self._device.memory
 
-    def prepare(self, module: bytes, directory: str) -> bytes:
-        """The HloProto just before layout assignment; `directory` is an empty folder for the compiler's dump."""
+    def prepare(self, module: bytes, directory: str) -> tuple[bytes, bytes]:
+        """HloProtos just before and after layout assignment; `directory` is an empty folder for the dump."""
         enter_phase("compiling the default")
-        return jaxlib.dump_before_layout_assignment(module, directory)
+        return jaxlib.dump_layout_assignment(module, directory)
 
     def load(self, held: HeldProgram, limits: Limits, seed: int) -> dict[str, float | str]:
         """Compile or load the default, make its inputs, and run it.

@@ -162,7 +162,7 @@ class _Collection:
         )
         found = collector.run(WAYS[self._request.draw], self._request.configs, self._request.seed)
         rows = merge(found.drawn)
-        arrays, kept = arrays_of(prepared.module.proto, space, rows)
+        arrays, kept = arrays_of(prepared.described, space, rows)
         facts |= summary(found.drawn, kept) | {
             "fingerprint": prepared.program.fingerprint,
             "noise": noise(found.drawn, found.repeats),
@@ -171,7 +171,7 @@ class _Collection:
             "seconds": time.monotonic() - began,
             "caveat": prepared.caveat,
         }
-        proto = proto_of(prepared.module.proto, prepared.module.fingerprint, space, found.drawn)
+        proto = proto_of(prepared.described, prepared.module.fingerprint, space, found.drawn)
         self._records[source.name] = write_program(
             self._folder, source.name, source.split, arrays, kept,
             proto=proto, record=self._labelled(facts), least_spread=self._request.least_spread,

@@ -102,7 +102,7 @@ class TpuCompiler:
         return result
 
     def stages(self, module: bytes, options: bytes, *, time_limit: float | None = None) -> Stages:
-        """Both of the above and the result, from one compilation; for one that does not fit, what there is of it."""
+        """All stages and the result, from one compilation; for one that does not fit, what there is of it."""
         result: Stages = self._call(self._quiet, "stages", module, options, time_limit)
         return result
 

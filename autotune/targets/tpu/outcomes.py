@@ -38,7 +38,8 @@ def evaluation(
         return Evaluation(config, failed_outcome(result), seconds, purpose)
     compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result)
     found = estimate(compiled)
-    details = found.to_details() | _decisions(config, prepared, compiled)
+    program = fingerprint(compiled.hlo_module.SerializeToString(deterministic=True))
+    details = found.to_details() | _decisions(config, prepared, compiled) | {"optimised_program": program}
     return Evaluation(config, compared(found, default), seconds, purpose, details)
 
 

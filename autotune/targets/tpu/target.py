@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from autotune.errors import SpaceError, UnsupportedProgramError, WorkerError
 from autotune.evaluation import Evaluation, Failed, FailureReason, LabelKind, Outcome
+from autotune.hlo.assigned import with_assigned_layouts
 from autotune.hlo.kernels import Kernel, split_kernels
 from autotune.hlo.modules import instructions
 from autotune.hlo.program import Program
@@ -122,7 +123,14 @@ class TpuTarget:
         self._defaults[program.fingerprint] = default
         details: dict[str, float | str] = {"compile_seconds": seconds, "default_cycles": float(default.cycles)}
         caveat = describe(stages.refusal) if stages.refusal else ""
-        return PreparedProgram(program, module, program.notes, details | dict(default.to_details()), caveat)
+        return PreparedProgram(
+            program,
+            module,
+            program.notes,
+            details | dict(default.to_details()),
+            caveat,
+            with_assigned_layouts(module.proto, hlo_pb2.HloModuleProto.FromString(stages.after_layout_assignment)),
+        )
 
     def space(self, prepared: PreparedProgram, kind: str) -> Space:
         """The layouts of the program."""

@@ -40,10 +40,13 @@ class DumpPoint:
 
 
 BEFORE_LAYOUT_ASSIGNMENT: Final = DumpPoint(
-    "layout assignment", "^layout-assignment$", "*.before_layout-assignment.hlo.pb"
+    "before layout assignment", "^layout-assignment$", "*.before_layout-assignment.hlo.pb"
+)
+AFTER_LAYOUT_ASSIGNMENT: Final = DumpPoint(
+    "after layout assignment", "^layout-assignment$", "*.after_layout-assignment*.hlo.pb"
 )
 BEFORE_MEMORY_SPACE_ASSIGNMENT: Final = DumpPoint(
-    "memory space assignment",
+    "before memory space assignment",
     "^root-instruction-sinker$",  # the first pass of that pipeline
     "*.Pre_memory_space_assignment.after_pipeline-start.*.hlo.pb",
 )
@@ -55,12 +58,14 @@ class Stages:
 
     Attributes:
         before_layout_assignment: serialized HloModuleProto; what layout configs refer to.
+        after_layout_assignment: serialized HloModuleProto; the same with the layouts that the compiler gave it.
         before_memory_space_assignment: serialized HloModuleProto; what a backend-only compilation takes up again.
         optimised: serialized HloModuleProtoWithConfig; empty when the program does not fit the TPU's memory.
         refusal: what the compiler says in that case, else "".
     """
 
     before_layout_assignment: bytes
+    after_layout_assignment: bytes
     before_memory_space_assignment: bytes
     optimised: bytes
     refusal: str = ""
@@ -117,12 +122,12 @@ class TpuWorker:
         return dumped
 
     def stages(self, module: bytes, options: bytes) -> Stages:
-        """Both of the above and the result, from one compilation. Arguments as in `compile`.
+        """All stages and the result, from one compilation. Arguments as in `compile`.
 
         A program that does not fit the TPU's memory is refused at the end only: then the stages up to there are
         returned, with the refusal.
         """
-        points = (BEFORE_LAYOUT_ASSIGNMENT, BEFORE_MEMORY_SPACE_ASSIGNMENT)
+        points = (BEFORE_LAYOUT_ASSIGNMENT, AFTER_LAYOUT_ASSIGNMENT, BEFORE_MEMORY_SPACE_ASSIGNMENT)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             optimised, refusal = b"", ""
             try:
@@ -131,12 +136,12 @@ class TpuWorker:
                 refusal = str(error)
             name = HloModuleProto.FromString(module).name
             try:
-                layout, memory = (_read_dump(Path(folder), point, name) for point in points)
+                before, after, memory = (_read_dump(Path(folder), point, name) for point in points)
             except ToolchainError:
                 if refusal:  # it came too early for that
                     raise DeviceMemoryError(refusal) from None
                 raise
-        return Stages(layout, memory, optimised, refusal)
+        return Stages(before, after, memory, optimised, refusal)
 
     def verbose_compile(self, module: bytes, options: bytes) -> tuple[bytes, str]:
         """Compile, and keep what the compiler writes to standard error meanwhile.
@@ -173,7 +178,7 @@ class TpuWorker:
             "xla_dump_to": folder,
             "xla_dump_hlo_as_proto": True,
             "xla_dump_hlo_as_text": False,
-            "xla_dump_hlo_pass_re": "|".join(point.passes for point in points),
+            "xla_dump_hlo_pass_re": "|".join(dict.fromkeys(point.passes for point in points)),
         }
         return self.compile(module, with_flags(options, flags))
 
@@ -184,4 +189,4 @@ def _read_dump(folder: Path, point: DumpPoint, name: str) -> bytes:
         module = HloProto.FromString(path.read_bytes()).hlo_module
         if module.name == name:
             return module.SerializeToString(deterministic=True)
-    raise ToolchainError(f"libtpu wrote no module {name!r} before {point.description} (a file {point.files}); {ADVICE}")
+    raise ToolchainError(f"libtpu wrote no module {name!r} {point.description} (a file {point.files}); {ADVICE}")
