@@ -55,6 +55,7 @@ RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "list_mle+embedding": {**_LIST_MLE, "architecture.layout_embedding": 4},
     "list_mle+modulo": {**_LIST_MLE, "architecture.modulo": True},
     "list_mle+hops": {**_LIST_MLE, "architecture.hops": 2},
+    "list_mle+hops+change": {**_LIST_MLE, "architecture.hops": 2, "architecture.change_width": 64},
     "list_mle+bfloat16": {**_LIST_MLE, "precision": "bfloat16"},
 }
 

@@ -6,6 +6,7 @@ made its submission differ; where they do, the values here follow the README and
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Architecture:
             tile: how well a size x fills the 128 lanes of a register. Published: no. Source: the 3rd-place solution.
         hops: keep only nodes within so many edges, in either direction, of a configurable node (`cost_model.pruning`).
             None: all, as published. Layouts only. Source: the 1st-place solution.
+        change_width: width of the two hidden layers of a second head, which scores what the config changes: the sum of
+            the last values under the config minus that under the default. The published head is a linear function of
+            the sum, so that what two distant layouts cost together must be what each costs alone; this one is not.
+            0: none, as published. Layouts only.
 
     Raises:
         ArchitectureError: a value is out of range.
@@ -56,6 +61,7 @@ class Architecture:
     layout_embedding: int = 0
     modulo: bool = False
     hops: int | None = None
+    change_width: int = 0
 
     def __post_init__(self) -> None:
         known = (features.LAYOUT_FEATURES, features.TILE_FEATURES)
@@ -85,9 +91,13 @@ class Architecture:
         _check(fits, "layout_embedding", f"a whole number from 0 to {WIDEST}", width)
         _check(type(self.modulo) is bool, "modulo", "a bool", self.modulo)
         _check(hops is None or (type(hops) is int and hops >= 0), "hops", "none, or a whole number from 0", hops)
+        change = self.change_width
+        fits = type(change) is int and 0 <= change <= WIDEST
+        _check(fits, "change_width", f"a whole number from 0 to {WIDEST}", change)
         if self.config_features != features.LAYOUT_FEATURES:
             _check(width == 0, "layout_embedding", "0 in a model of tiles", width)
             _check(hops is None, "hops", "none in a model of tiles, where every node has the config", hops)
+            _check(change == 0, "change_width", "0 in a model of tiles, which have no default", change)
 
     @property
     def node_columns(self) -> int:
@@ -124,7 +134,12 @@ class Architecture:
             shapes[f"convs.{layer}.lin_l.bias"] = (out,)
             shapes[f"convs.{layer}.lin_r.weight"] = (out, width)
             width = out
-        return shapes | {"output_shaping.weight": (1, width), "output_shaping.bias": (1,)}
+        shapes |= {"output_shaping.weight": (1, width), "output_shaping.bias": (1,)}
+        if self.change_width:
+            for layer, (before, after) in enumerate(itertools.pairwise((width, *(self.change_width,) * 2, 1))):
+                shapes[f"change_shaping.{2 * layer}.weight"] = (after, before)
+                shapes[f"change_shaping.{2 * layer}.bias"] = (after,)
+        return shapes
 
     @property
     def parameters(self) -> int:

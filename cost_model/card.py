@@ -42,6 +42,7 @@ _ARCHITECTURE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "layout_embedding": (int,),
     "modulo": (bool,),
     "hops": (int, type(None)),
+    "change_width": (int,),
 }
 
 

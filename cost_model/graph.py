@@ -93,6 +93,11 @@ class LayoutConfigs:
         """Some of the configs."""
         return LayoutConfigs(self.node_config_feat[configs])
 
+    def after_default(self) -> LayoutConfigs:
+        """The default config, which leaves all to the compiler, followed by these."""
+        default = np.full_like(self.node_config_feat, features.UNDECIDED, shape=(1, *self.node_config_feat.shape[1:]))
+        return LayoutConfigs(np.concatenate([default, self.node_config_feat]))
+
 
 @dataclass(frozen=True, eq=False)
 class TileConfigs:

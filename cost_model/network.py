@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,10 @@ with warnings.catch_warnings():
     from torch_geometric.nn import SAGEConv
 
 
+_CHANGE_SCALE: Final = 0.01
+"""A config changes the values of many nodes, and their sum by tens: this makes it about one."""
+
+
 class SageNetwork(nn.Module):
     r"""Scores (graph, config) pairs: lower is faster.
 
@@ -33,7 +38,8 @@ class SageNetwork(nn.Module):
 
     .. math:: h_v \leftarrow \operatorname{relu}(W_l \operatorname{mean}_{u \to v} h_u + b_l + W_r h_v \;(+\; h_v))
 
-    The score of a graph is a linear function of each last :math:`h_v`, summed over its nodes, times `output_scale`.
+    The score of a graph is a linear function of each last :math:`h_v`, summed over its nodes, times `output_scale`;
+    with `change_width`, plus a network of what the config changes in the sum of :math:`h_v`.
 
     Parameters are named as in the original code (`Architecture.parameter_shapes` lists them), so its state dicts fit.
 
@@ -53,6 +59,10 @@ class SageNetwork(nn.Module):
         widths = (architecture.in_channels, *architecture.channels)
         self.convs = nn.ModuleList(SAGEConv(*pair) for pair in itertools.pairwise(widths))
         self.output_shaping = nn.Linear(widths[-1], 1)
+        if width := architecture.change_width:
+            self.change_shaping = nn.Sequential(
+                nn.Linear(widths[-1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+            )
 
     def forward(
         self,
@@ -76,17 +86,39 @@ class SageNetwork(nn.Module):
         Returns:
             Scores, lower = faster; float32[graphs].
         """
+        if batch is None:
+            batch = torch.zeros_like(node_opcode, dtype=torch.long)
+        hidden = self._convolve(node_feat, node_opcode, edge_index, config_feat)
+        nodes = self.output_shaping(hidden).squeeze(-1)
+        scores: Tensor = self.architecture.output_scale * nodes.new_zeros(graphs).index_add(0, batch, nodes)
+        if self.architecture.change_width:
+            # No layout is all zeros: such a row stands for a node that is not configurable.
+            default = features.UNDECIDED * config_feat.any(dim=-1, keepdim=True).to(config_feat).expand_as(config_feat)
+            changes = hidden - self._convolve(node_feat, node_opcode, edge_index, default)
+            scores = scores + self.score_changes(hidden.new_zeros(graphs, hidden.shape[1]).index_add(0, batch, changes))
+        return scores
+
+    def score_changes(self, changes: Tensor) -> Tensor:
+        """The second head.
+
+        Args:
+            changes: sum of the last values under a config minus that under the default, float32[c, channels[-1]].
+
+        Returns:
+            float32[c]; what it adds to the scores.
+        """
+        scores: Tensor = self.change_shaping(_CHANGE_SCALE * changes).squeeze(-1)
+        return scores
+
+    def _convolve(self, node_feat: Tensor, node_opcode: Tensor, edge_index: Tensor, config_feat: Tensor) -> Tensor:
+        """The values after the last convolution, float32[n, channels[-1]]."""
         hidden = self.embed(node_feat, node_opcode, config_feat)
         for convolution in self.convs:
             update = convolution(hidden, edge_index)
             if self.architecture.residual and update.shape == hidden.shape:
                 update = update + hidden
             hidden = functional.relu(update)
-        nodes = self.output_shaping(hidden).squeeze(-1)
-        if batch is None:
-            batch = torch.zeros_like(nodes, dtype=torch.long)
-        scores: Tensor = self.architecture.output_scale * nodes.new_zeros(graphs).index_add(0, batch, nodes)
-        return scores
+        return hidden
 
     def embed(self, node_feat: Tensor, node_opcode: Tensor, config_feat: Tensor) -> Tensor:
         """What enters the first convolution.

@@ -110,7 +110,9 @@ class Scorer:
         """Scores as many configs at once as the memory allows, by halves if it must be."""
         # Layouts change a program here and there; tiles change every value, and differences from one of them are large.
         relative = self._dtype == torch.bfloat16 and isinstance(configs, LayoutConfigs)
-        plan = refinement.plan(configs, relative=relative)
+        with_default = self._architecture.change_width > 0
+        planned = configs.after_default() if with_default and isinstance(configs, LayoutConfigs) else configs
+        plan = refinement.plan(planned, relative=relative)
         if self._bytes(plan) <= _MEMORY or len(configs) == 1:
             return self._run(graph, plan, relative)
         half = len(configs) // 2
@@ -148,6 +150,9 @@ class Scorer:
         scores = torch.cat([scores, scores[bases] + moved])
         still, active = self._move(plan.still), self._move(plan.active)
         total = self._architecture.output_scale * (scores[still].sum() + scores[active].sum(0))
+        if self._architecture.change_width:
+            table = torch.cat([whole.float(), whole[bases].float() + changes.float()])
+            total = total[1:] + self._network.score_changes(_changes(table, active))
         result: NDArray[np.float64] = total.cpu().numpy()
         return result
 
@@ -209,6 +214,28 @@ class _FastConvolution:
             per_sample_weights=weights.to(product.dtype),
             include_last_offset=True,
         )
+
+
+def _changes(table: Tensor, active: Tensor) -> Tensor:
+    """How the sum of values changes from the first config to each other one, from those that change alone.
+
+    Args:
+        table: values, float32[k, width].
+        active: the value of each node that a config may change, under each config; int64[a, c].
+
+    Returns:
+        float32[c - 1, width].
+    """
+    default, others = active[:, 0], active[:, 1:].T
+    configs, nodes = torch.nonzero(others != default, as_tuple=True)
+    counts = torch.bincount(configs, minlength=len(others))
+    rows = torch.stack([others[configs, nodes], default[nodes]], dim=1)
+    signs = torch.ones_like(rows, dtype=table.dtype)
+    signs[:, 1] = -1
+    offsets = torch.cat([counts.new_zeros(1), 2 * counts.cumsum(0)])
+    return functional.embedding_bag(
+        rows.flatten(), table, offsets, mode="sum", per_sample_weights=signs.flatten(), include_last_offset=True
+    )
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

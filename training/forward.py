@@ -36,6 +36,10 @@ def batch_scores(network: SageNetwork, plan: BatchPlan, dtype: torch.dtype = tor
     head = network.output_shaping
     final = functional.linear(values.to(head.weight.dtype), head.weight, head.bias)
     scores: Tensor = network.architecture.output_scale * weighted_sums(final, plan.scores).squeeze(-1)
+    if network.architecture.change_width:
+        if plan.changes is None:
+            raise ValueError("plan: expected one with the default of each slate (with_default=True), found one without")
+        scores = scores + network.score_changes(weighted_sums(values.to(head.weight.dtype), plan.changes))
     return scores
 
 

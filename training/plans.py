@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from cost_model.graph import ConfigBatch, ProgramGraph
+from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
 from cost_model.refinement import Plan, Refinement, WeightedSums, config_rows
 
 Indices = NDArray[np.int64]
@@ -103,6 +103,7 @@ class BatchPlan(_Movable):
         config_feat: the config row of each initial value, float32[k, columns].
         convolutions: one per convolution.
         scores: which final values each score is the sum of, in the order of the slates.
+        changes: the same minus those of the default config of the graph; None if it was not asked for.
     """
 
     node_feat: Tensor
@@ -111,6 +112,7 @@ class BatchPlan(_Movable):
     config_feat: Tensor
     convolutions: tuple[ConvolutionPlan, ...]
     scores: Sums
+    changes: Sums | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -118,11 +120,14 @@ class BatchPlan(_Movable):
         return (len(self.config_feat), *(len(each.sums.offsets) - 1 for each in self.convolutions))
 
 
-def plan_batch(slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]]) -> BatchPlan:
+def plan_batch(
+    slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]], *, with_default: bool = False
+) -> BatchPlan:
     """Plans a batch: all its graphs side by side, so that one pass finds what is equal among all configs of all slates.
 
     Args:
         slates: for each slate its graph, the refinement of that graph, and its configs: equally many in all slates.
+        with_default: whether `BatchPlan.changes` is wanted. Layouts only.
 
     Returns:
         The plan; its scores stand in the order of the slates and of the configs within each.
@@ -130,9 +135,13 @@ def plan_batch(slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]]) -
     groups = _groups([graph for graph, _, _ in slates])
     graphs = [slates[members[0]][0] for members in groups]
     joined = Refinement.join([slates[members[0]][1] for members in groups])
-    rows = [np.concatenate([config_rows(slates[number][2]) for number in members]) for members in groups]
+    batches = [_after_default(configs) if with_default else configs for _, _, configs in slates]
+    rows = [np.concatenate([config_rows(batches[number]) for number in members]) for members in groups]
     plan = joined.plan_rows(np.concatenate(rows, axis=1))
     nodes, chosen = np.unique(plan.nodes, return_inverse=True)
+    scores = _scores(plan, joined, np.array(groups), len(batches[0]))
+    is_default = (np.arange(scores.shape[0]) % len(batches[0]) == 0) & with_default
+    wanted = scores[~is_default]
     return BatchPlan(
         node_feat=torch.from_numpy(_take([graph.node_feat for graph in graphs], nodes)),
         node_opcode=torch.from_numpy(_take([graph.node_opcode for graph in graphs], nodes)),
@@ -141,7 +150,8 @@ def plan_batch(slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]]) -
         convolutions=tuple(
             _convolution(each.values, size) for each, size in zip(plan.convolutions, plan.sizes, strict=False)
         ),
-        scores=_scores(plan, joined, np.array(groups), len(slates[0][2])),
+        scores=Sums.of(wanted),
+        changes=Sums.of(_minus_default(wanted, scores[is_default])) if with_default else None,
     )
 
 
@@ -184,7 +194,19 @@ def _convolution(sums: WeightedSums, values: int) -> ConvolutionPlan:
     return ConvolutionPlan(chosen, Sums.of(matrix))
 
 
-def _scores(plan: Plan, joined: Refinement, groups: Indices, slate_size: int) -> Sums:
+def _after_default(configs: ConfigBatch) -> LayoutConfigs:
+    if not isinstance(configs, LayoutConfigs):
+        raise TypeError(f"with_default: expected layouts, found {type(configs).__name__}, which have no default")
+    return configs.after_default()
+
+
+def _minus_default(scores: csr_array, defaults: csr_array) -> csr_array:
+    """Rows of configs minus the row of the default of their slate; what no config changes is not in the result."""
+    slate = np.repeat(np.arange(defaults.shape[0]), scores.shape[0] // defaults.shape[0])
+    return csr_array(scores - defaults[slate])
+
+
+def _scores(plan: Plan, joined: Refinement, groups: Indices, slate_size: int) -> csr_array:
     """How often each final value is in each graph with its config.
 
     Args:
@@ -200,4 +222,4 @@ def _scores(plan: Plan, joined: Refinement, groups: Indices, slate_size: int) ->
     shape = (places.size, plan.sizes[-1])
     matrix = csr_array((ones, (places[graphs].reshape(-1), values.reshape(-1))), shape=shape)
     matrix.sum_duplicates()
-    return Sums.of(matrix)
+    return matrix

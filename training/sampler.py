@@ -118,7 +118,8 @@ class SlateDataset(Dataset[SlateBatch]):
         prepared = [(*self._prepare(slate.graph), slate) for slate in slates]
         return SlateBatch(
             plan_batch(
-                [(graph, refined, self._graphs[s.graph].configs(s.configs)) for graph, refined, _, s in prepared]
+                [(graph, refined, self._graphs[s.graph].configs(s.configs)) for graph, refined, _, s in prepared],
+                with_default=self._recipe.architecture.change_width > 0,
             ),
             torch.from_numpy(np.stack([targets[slate.configs] for _, _, targets, slate in prepared])),
         )

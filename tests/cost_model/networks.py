@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,10 @@ PLAIN = Architecture(features.LAYOUT_FEATURES, 4, (6, 6), residual=False, featur
 
 TILE = Architecture(features.TILE_FEATURES, in_channels=6, channels=(6, 6, 8))
 
-SMALL = {"narrow": NARROW, "plain": PLAIN, "tile": TILE}
+CHANGE = dataclasses.replace(NARROW, change_width=5)
+"""A second head, which needs the graph without a config as well."""
+
+SMALL = {"narrow": NARROW, "plain": PLAIN, "tile": TILE, "change": CHANGE}
 
 
 def random_network(architecture: Architecture, seed: int = 0) -> SageNetwork:
@@ -118,7 +122,15 @@ def reference_score(weights: Weights, architecture: Architecture, graph: Program
     """The score, in float64."""
     hidden = reference_hidden(weights, architecture, graph, rows)
     nodes = hidden @ weights["output_shaping.weight"][0] + weights["output_shaping.bias"][0]
-    return float(architecture.output_scale * nodes.sum())
+    score = float(architecture.output_scale * nodes.sum())
+    if architecture.change_width:
+        default = np.where(rows.any(axis=1, keepdims=True), -1.0, 0.0) * np.ones_like(rows)
+        value = (hidden - reference_hidden(weights, architecture, graph, default)).sum(axis=0) / 100
+        for layer in (0, 2, 4):
+            value = weights[f"change_shaping.{layer}.weight"] @ value + weights[f"change_shaping.{layer}.bias"]
+            value = np.maximum(value, 0) if layer < 4 else value
+        score += float(value[0])
+    return score
 
 
 def _initial(

@@ -40,6 +40,7 @@ def test_json_by_hand() -> None:
             "layout_embedding": 0,
             "modulo": False,
             "hops": None,
+            "change_width": 0,
         },
         "space": "layout",
         "target": "cpu",

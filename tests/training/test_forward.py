@@ -41,7 +41,8 @@ def _slates(architecture: Architecture, seed: int, slates: int = 5, size: int = 
 def _planned(architecture: Architecture, slates: Slates) -> BatchPlan:
     layers, everywhere = len(architecture.channels), architecture.config_features == TILE.config_features
     refinements = {id(graph): Refinement(graph, layers, everywhere=everywhere) for graph, _ in slates}
-    return plan_batch([(graph, refinements[id(graph)], configs) for graph, configs in slates])
+    planned = [(graph, refinements[id(graph)], configs) for graph, configs in slates]
+    return plan_batch(planned, with_default=architecture.change_width > 0)
 
 
 def _plain(network: SageNetwork, slates: Slates) -> Tensor:
@@ -67,7 +68,7 @@ def test_scores_and_gradients_equal_those_of_the_plain_network(name: str, seed: 
         torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
 
 
-@pytest.mark.parametrize("name", ["narrow", "tile", "embedding"])
+@pytest.mark.parametrize("name", ["narrow", "tile", "embedding", "change"])
 def test_gradients_of_wide_networks_are_exact(name: str) -> None:
     # In float64: in float32 rounding moves a value over the edge of a ReLU now and then, whichever way it is computed.
     wide = dataclasses.replace(SWITCHES[name], in_channels=64, channels=(64, 128, 128))
