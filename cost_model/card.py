@@ -18,19 +18,23 @@ from typing import Any, Final, Literal, get_args
 
 from cost_model import features
 from cost_model.architecture import Architecture
+from cost_model.descriptors.architecture import DescriptorArchitecture
 from cost_model.errors import ArchitectureError, CardError
 from cost_model.version import tool_version
 
 FORMAT: Final = (2, 0)
 """Major and minor version of the cards that are written here."""
 
-Kind = Literal["sage"]
+Kind = Literal["sage", "descriptors"]
 Space = Literal["layout", "tile"]
+AnyArchitecture = Architecture | DescriptorArchitecture
 LabelKind = Literal["measured", "estimated"]
 JsonObject = Mapping[str, Any]
 
 CONFIG_FEATURES: Final[Mapping[Space, int]] = {"layout": features.LAYOUT_FEATURES, "tile": features.TILE_FEATURES}
 """Columns of a config row in each space."""
+
+_ARCHITECTURES: Final[Mapping[Kind, type]] = {"sage": Architecture, "descriptors": DescriptorArchitecture}
 
 _ARCHITECTURE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "config_features": (int,),
@@ -88,7 +92,7 @@ class ModelCard:
         training_data: the data sets; at least one.
         recipe: how it was trained; any JSON object, not interpreted here. Copied.
         metrics: how good it is, by name; any JSON object, without nan and infinities. Copied.
-        kind: the family of networks.
+        kind: the family of networks: "sage" reads the graph, "descriptors" what stands in `cost_model.descriptors`.
         feature_schema: `features.SCHEMA_VERSION` when it was trained.
         tool_version: version of the tool that made it.
         date: when it was trained, "2026-11-24"; None if unknown.
@@ -98,7 +102,7 @@ class ModelCard:
     """
 
     name: str
-    architecture: Architecture
+    architecture: AnyArchitecture
     space: Space
     target: str
     label_kind: LabelKind
@@ -117,14 +121,7 @@ class ModelCard:
         for name, choices in (("kind", Kind), ("space", Space), ("label_kind", LabelKind)):
             value = getattr(self, name)
             _check(value in get_args(choices), name, f"one of {', '.join(get_args(choices))}", value)
-        _check(isinstance(self.architecture, Architecture), "architecture", "an Architecture", self.architecture)
-        columns = CONFIG_FEATURES[self.space]
-        _check(
-            self.architecture.config_features == columns,
-            "architecture: config_features",
-            f"{columns}, as in every {self.space} config",
-            self.architecture.config_features,
-        )
+        self._check_architecture()
         entries = self.training_data
         fits = isinstance(entries, tuple) and entries and all(isinstance(each, TrainingData) for each in entries)
         _check(bool(fits), "training_data", "a tuple of TrainingData, one at least", entries)
@@ -132,6 +129,17 @@ class ModelCard:
         object.__setattr__(self, "metrics", _copy_json("metrics", self.metrics))
         if self.date is not None:
             _check(_is_date(self.date), "date", 'a day such as "2026-11-24", or none', self.date)
+
+    def _check_architecture(self) -> None:
+        expected = _ARCHITECTURES[self.kind]
+        _check(isinstance(self.architecture, expected), "architecture", f"a {expected.__name__}", self.architecture)
+        if isinstance(self.architecture, DescriptorArchitecture):
+            space = self.architecture.space
+            _check(space == self.space, "architecture: space", f"{self.space}, as of the card", space)
+        else:
+            columns, found = CONFIG_FEATURES[self.space], self.architecture.config_features
+            expected_columns = f"{columns}, as in every {self.space} config"
+            _check(found == columns, "architecture: config_features", expected_columns, found)
 
     def to_json(self) -> str:
         """The card as indented JSON, from which `from_json` makes an equal one."""
@@ -162,7 +170,7 @@ class ModelCard:
         entries = values["training_data"]
         _check(isinstance(entries, list), "training_data", "a list", entries)
         values["training_data"] = tuple(_read_training_data(each, newer=newer) for each in entries)
-        values["architecture"] = _read_architecture(values["architecture"])
+        values["architecture"] = _read_architecture(values["architecture"], values["kind"])
         return cls(**values)
 
 
@@ -241,7 +249,14 @@ def _read_training_data(values: object, *, newer: bool) -> TrainingData:
     return TrainingData(**taken | {"families": tuple(taken["families"])})
 
 
-def _read_architecture(values: object) -> Architecture:
+def _read_architecture(values: object, kind: object) -> AnyArchitecture:
+    _check(kind in get_args(Kind), "kind", f"one of {', '.join(get_args(Kind))}", kind)
+    if kind == "descriptors":
+        taken = _take(values, DescriptorArchitecture, "architecture")
+        try:
+            return DescriptorArchitecture(**taken)
+        except ArchitectureError as error:
+            raise CardError(f"architecture: {error}") from error
     taken = _take(values, Architecture, "architecture")
     for name, types in _ARCHITECTURE_TYPES.items():
         wanted = " or ".join(each.__name__ for each in types)

@@ -20,12 +20,12 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from cost_model.architecture import Architecture
-from cost_model.card import ModelCard, parse_object
+from cost_model.card import AnyArchitecture, ModelCard, parse_object
 from cost_model.errors import CardError, CheckpointError, UnknownModelError
 from cost_model.files import replace_file
 
 Weights = Mapping[str, NDArray[np.float32]]
-"""The parameters of a network by name, as in `Architecture.parameter_shapes`."""
+"""The parameters of a network by name, as in its architecture's `parameter_shapes`."""
 
 SUFFIX: Final = ".safetensors"
 
@@ -119,7 +119,9 @@ def open_regular(path: Path) -> BinaryIO:
     raise CheckpointError(f"{path}: expected a file, found {found}: name the checkpoint itself")
 
 
-def check_tensors(where: str, architecture: Architecture, found: Mapping[str, str], *, advice: str = _MISMATCH) -> None:
+def check_tensors(
+    where: str, architecture: AnyArchitecture, found: Mapping[str, str], *, advice: str = _MISMATCH
+) -> None:
     """Compares names, types and shapes of tensors with those of an architecture. Allocates nothing of their size.
 
     Args:
@@ -131,7 +133,7 @@ def check_tensors(where: str, architecture: Architecture, found: Mapping[str, st
     Raises:
         CheckpointError: a tensor is missing, additional, or of another type or shape.
     """
-    if len(architecture.channels) > len(found):
+    if isinstance(architecture, Architecture) and len(architecture.channels) > len(found):
         # A card that lists a million convolutions is not worth a list of their names.
         raise CheckpointError(
             f"{where}: expected the tensors of {len(architecture.channels)} convolutions, found {len(found)} in all: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import get_args, overload
 
 import numpy as np
 import torch
@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from cost_model.architecture import Architecture
 from cost_model.base import CostModel
-from cost_model.card import ModelCard
+from cost_model.card import AnyArchitecture, ModelCard
 from cost_model.checkpoint import Weights, read_checkpoint, write_checkpoint
+from cost_model.descriptors.architecture import DescriptorArchitecture
+from cost_model.descriptors.network import DescriptorNetwork
+from cost_model.descriptors.scoring import DescriptorScorer
 from cost_model.errors import CardError, DeviceError, GraphError, ScoreError
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
 from cost_model.network import SageNetwork
 from cost_model.scoring import Precision, Scorer
+
+Network = SageNetwork | DescriptorNetwork
 
 
 class LearnedCostModel(CostModel):
@@ -30,7 +35,7 @@ class LearnedCostModel(CostModel):
         card: what describes them.
         name: where `CostModel.load` finds this model; None: it has not been saved, and goes by the name in its card.
         device: where to compute: "cpu", "cuda", "cuda:1"; None is "cpu".
-        precision: of the convolutions, see `Scorer`.
+        precision: of the convolutions, see `Scorer`; a descriptor network has none and is float32 always.
 
     Raises:
         CardError: the card describes another architecture.
@@ -39,7 +44,7 @@ class LearnedCostModel(CostModel):
 
     def __init__(
         self,
-        network: SageNetwork,
+        network: Network,
         card: ModelCard,
         *,
         name: str | None = None,
@@ -53,7 +58,12 @@ class LearnedCostModel(CostModel):
         self.network = network
         self.card = card
         self._name = name or card.name
-        self._scorer = Scorer(network, device=_find_device(device), precision=precision)
+        where = _find_device(device)
+        self._scorer: Scorer | DescriptorScorer
+        if isinstance(network, DescriptorNetwork):
+            self._scorer = DescriptorScorer(network, device=where)
+        else:
+            self._scorer = Scorer(network, device=where, precision=precision)
 
     @classmethod
     def from_checkpoint(
@@ -127,12 +137,16 @@ class LearnedCostModel(CostModel):
         self._name = str(Path(path).absolute())
 
 
-def weights_of(network: SageNetwork) -> Weights:
+def weights_of(network: Network) -> Weights:
     """The parameters of a network by name, as a checkpoint holds them."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
-def network_of(architecture: Architecture, weights: Weights) -> SageNetwork:
+@overload
+def network_of(architecture: Architecture, weights: Weights) -> SageNetwork: ...
+@overload
+def network_of(architecture: DescriptorArchitecture, weights: Weights) -> DescriptorNetwork: ...
+def network_of(architecture: AnyArchitecture, weights: Weights) -> Network:
     """A network with given parameters.
 
     Args:
@@ -141,7 +155,11 @@ def network_of(architecture: Architecture, weights: Weights) -> SageNetwork:
     """
     # Without memory at first: initial weights would be drawn in vain, from the caller's random numbers.
     with torch.device("meta"):
-        network = SageNetwork(architecture)
+        network: Network
+        if isinstance(architecture, DescriptorArchitecture):
+            network = DescriptorNetwork(architecture)
+        else:
+            network = SageNetwork(architecture)
     network.load_state_dict({name: torch.tensor(array) for name, array in weights.items()}, assign=True)
     return network.eval()
 

@@ -37,8 +37,8 @@ _COLUMN_BITS = 7
 
 
 @dataclass(frozen=True)
-class _Decisions:
-    """What a batch decides about one tensor.
+class TensorDecisions:
+    """What a batch of configs decides about one tensor.
 
     Attributes:
         node: the node that produces the tensor.
@@ -62,17 +62,19 @@ class LayoutCosts:
     Args:
         tensors: the program.
         device: what it runs on.
+
+    Attributes:
+        groups: tensors that share an order unless decided otherwise: the lowest node of each node's group, int64[n].
     """
 
     def __init__(self, tensors: GraphTensors, device: DeviceDescription) -> None:
         self._tensors = tensors
         self._device = device
         self._configurable = list(tensors.configurable())
-        self._groups = _groups(tensors) if device.follows_layouts else np.zeros(0, dtype=np.int64)
+        self.groups = _groups(tensors)
         self._parameter_of_group: dict[int, int] = {}
-        if device.follows_layouts:
-            for node in np.flatnonzero(tensors.is_opcode("parameter")).tolist():
-                self._parameter_of_group.setdefault(int(self._groups[node]), node)
+        for node in np.flatnonzero(tensors.is_opcode("parameter")).tolist():
+            self._parameter_of_group.setdefault(int(self.groups[node]), node)
 
     def seconds(self, configs: LayoutConfigs) -> NDArray[np.float64]:
         """Seconds that each config adds to the default (below 0 where it pads less).
@@ -84,10 +86,7 @@ class LayoutCosts:
             float64[c]; 0 for a config that leaves everything to the compiler.
         """
         default = self._tensors.default_order if self._device.follows_layouts else self._tensors.row_major
-        decisions = (
-            _decisions(node, default(node), configs.node_config_feat[:, row, features.LAYOUT_TENSORS[place].entries])
-            for row, place, node in self._configurable
-        )
+        decisions = (decide(node, default(node), configs, row, place) for row, place, node in self._configurable)
         decided = [each for each in decisions if each.orders]
         result = np.zeros(len(configs))
         for each in decided:
@@ -98,7 +97,7 @@ class LayoutCosts:
 
     # ---- Neighbours stay row-major (XLA:CPU) ------------------------------------------------------------------------
 
-    def _round_trip(self, decisions: _Decisions) -> NDArray[np.float64]:
+    def _round_trip(self, decisions: TensorDecisions) -> NDArray[np.float64]:
         """A copy in and a copy out, each reading and writing the tensor once, for every order but row-major.
 
         The orders in the program say nothing here: they are those of the framework that wrote it (a transpose is often
@@ -120,30 +119,30 @@ class LayoutCosts:
 
     # ---- Neighbours follow (XLA:TPU) --------------------------------------------------------------------------------
 
-    def _padding(self, decisions: _Decisions) -> NDArray[np.float64]:
+    def _padding(self, decisions: TensorDecisions) -> NDArray[np.float64]:
         """More bytes to move than in the default order, for one use of the tensor."""
         default = self._size(decisions.node, self._tensors.default_order(decisions.node))
         return decisions.look_up(
             lambda order: (self._size(decisions.node, order) - default) / self._device.memory_bandwidth
         )
 
-    def _disagreement(self, decided: list[_Decisions], configs: int) -> NDArray[np.float64]:
+    def _disagreement(self, decided: list[TensorDecisions], configs: int) -> NDArray[np.float64]:
         """Copies where decisions about tensors that would share an order differ."""
-        members: dict[int, list[_Decisions]] = defaultdict(list)
+        members: dict[int, list[TensorDecisions]] = defaultdict(list)
         for each in decided:
-            members[int(self._groups[each.node])].append(each)
+            members[int(self.groups[each.node])].append(each)
         result = np.zeros(configs)
         for label, group in members.items():
             parameter = self._parameter_of_group.get(label)
             if parameter is not None:
                 # The layout of an argument is fixed from outside.
                 order = self._tensors.default_order(parameter)
-                group.append(_Decisions(parameter, (order,), np.zeros(configs, dtype=np.int64)))
+                group.append(TensorDecisions(parameter, (order,), np.zeros(configs, dtype=np.int64)))
             if len(group) > 1:
                 result += self._copied_bytes(label, group, configs) / self._device.memory_bandwidth
         return result
 
-    def _copied_bytes(self, label: int, group: list[_Decisions], configs: int) -> NDArray[np.float64]:
+    def _copied_bytes(self, label: int, group: list[TensorDecisions], configs: int) -> NDArray[np.float64]:
         """Bytes read and written by the copies within one group.
 
         The undecided tensors of a group take the order of those members from which the least has to be copied; every
@@ -183,9 +182,17 @@ class LayoutCosts:
         return padded_bytes(self._tensors.dimensions(node), order, width, self._device)
 
 
-def _decisions(node: int, default: Order, columns: NDArray[np.float32]) -> _Decisions:
-    """Reads one tensor's columns, float32[c, 6]: partly decided orders are completed from the default."""
-    entries = columns.astype(np.int64)
+def decide(node: int, default: Order, configs: LayoutConfigs, row: int, place: int) -> TensorDecisions:
+    """Reads what a batch says about one tensor; partly decided orders are completed from the default.
+
+    Args:
+        node: that produces the tensor.
+        default: its order where nothing is decided.
+        configs: the batch.
+        row: of the configurable node in it.
+        place: 0 for its output, 1 and 2 for its inputs.
+    """
+    entries = configs.node_config_feat[:, row, features.LAYOUT_TENSORS[place].entries].astype(np.int64)
     shifts = _COLUMN_BITS * np.arange(entries.shape[1], dtype=np.int64)
     codes = ((entries - features.UNDECIDED) << shifts).sum(axis=1)
     distinct, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
@@ -195,7 +202,7 @@ def _decisions(node: int, default: Order, columns: NDArray[np.float32]) -> _Deci
         if code:
             order = complete_order(entries[example].tolist(), default)
             table[position] = orders.setdefault(order, len(orders))
-    return _Decisions(node, tuple(orders), table[inverse.reshape(-1)])
+    return TensorDecisions(node, tuple(orders), table[inverse.reshape(-1)])
 
 
 def _groups(tensors: GraphTensors) -> NDArray[np.int64]:

@@ -42,7 +42,7 @@ def base_seconds(tensors: GraphTensors, device: DeviceDescription) -> float:
     peaks = np.array([device.peak(int(size)) for size in range(17)])
     peak = peaks[np.minimum(tensors.element_bytes, 16).astype(np.int64)]
     compute = operations(tensors) / peak
-    transfer = np.where(tensors.inside_fusions(), 0.0, _traffic(tensors, device)) / device.memory_bandwidth
+    transfer = np.where(tensors.inside_fusions(), 0.0, traffic(tensors, device)) / device.memory_bandwidth
     return float(np.maximum(compute, transfer)[counted].sum())
 
 
@@ -63,7 +63,7 @@ def operations(tensors: GraphTensors) -> NDArray[np.float64]:
     return result
 
 
-def _traffic(tensors: GraphTensors, device: DeviceDescription) -> NDArray[np.float64]:
+def traffic(tensors: GraphTensors, device: DeviceDescription) -> NDArray[np.float64]:
     """Bytes that every node reads and writes, float64[n]."""
     size = tensors.bytes
     if device.sublanes > 1:

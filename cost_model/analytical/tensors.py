@@ -38,6 +38,23 @@ class ConvolutionShapes:
     multiplications: float
 
 
+@dataclass(frozen=True)
+class DotDimensions:
+    """Sizes of the dimensions of a dot, whose output is [*batch, *first, *second].
+
+    Attributes:
+        batch: in both operands and the output.
+        first: in the first operand and the output.
+        second: in the second operand and the output.
+        contracted: in both operands, ascending.
+    """
+
+    batch: tuple[int, ...]
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    contracted: tuple[int, ...]
+
+
 class GraphTensors:
     """Facts about the output tensor of every node of one graph.
 
@@ -146,22 +163,32 @@ class GraphTensors:
         return float(kernel[row[features.KERNEL_INPUT_FEATURE]]) * float(row[features.WINDOW_SIZE.product]) / dilation
 
     def _dot_depth(self, node: int, first: int, second: int) -> float | None:
-        """Product of the contracted dimensions if the operands stand in this order; None if they cannot.
+        """Product of the contracted dimensions if the operands stand in this order; None if they cannot."""
+        split = self._split_dot(node, first, second)
+        return None if split is None else float(np.prod(split.contracted, dtype=np.float64))
+
+    def dot_dimensions(self, node: int) -> DotDimensions | None:
+        """The dimensions of a dot by role; None where the operands do not fit."""
+        first, second = self.first_operands(node)
+        return None if first is None or second is None else self._split_dot(node, first, second)
+
+    def _split_dot(self, node: int, first: int, second: int) -> DotDimensions | None:
+        """The dimensions by role if the operands stand in this order; None if they cannot.
 
         The contracted dimensions themselves are not among the features. An output is made of batch dimensions, then
         those of the first operand alone, then those of the second alone; how many there are of each follows from the
         ranks once the number of contracted dimensions is known, and that is one in nearly all programs.
         """
-        left, right, output = (list(self.dimensions(each)) for each in (first, second, node))
+        left, right, output = (self.dimensions(each) for each in (first, second, node))
         for contracted in range(1, min(len(left), len(right)) + 1):
             batch = len(left) + len(right) - len(output) - 2 * contracted
             own = len(left) - batch - contracted
             if batch < 0 or own < 0:
                 continue
-            remaining_left = _without(left, output[: batch + own])
-            remaining_right = _without(right, output[:batch] + output[batch + own :])
-            if remaining_left is not None and remaining_left == remaining_right:
-                return float(np.prod(remaining_left, dtype=np.float64))
+            shared, kept, others = output[:batch], output[batch : batch + own], output[batch + own :]
+            remaining = _without(left, shared + kept)
+            if remaining is not None and remaining == _without(right, shared + others):
+                return DotDimensions(shared, kept, others, tuple(remaining))
         return None
 
     def inside_fusions(self) -> NDArray[np.bool_]:
@@ -196,7 +223,7 @@ class _Sizes:
         return self._dimensions[index] if 0 <= index < len(self._dimensions) else 1
 
 
-def _without(sizes: list[int], taken: list[int]) -> list[int] | None:
+def _without(sizes: tuple[int, ...], taken: tuple[int, ...]) -> list[int] | None:
     """The sizes left, sorted, after taking some away; None if one of those is not there."""
     left = list(sizes)
     for size in taken:

@@ -70,7 +70,7 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     """
     if device.frequency is None:
         raise GraphError(f"device {device.name!r}: expected a known frequency, found none")
-    product, element_bytes = _product(tensors)
+    product, element_bytes = matrix_product(tensors)
     values = configs.config_feat.astype(np.float64)
     width = np.maximum(values[:, features.OUTPUT_BOUNDS.start], 1.0)
     m = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
@@ -117,7 +117,7 @@ def _tile_cycles(
     return cycles
 
 
-def _product(tensors: GraphTensors) -> tuple[MatrixProduct, float]:
+def matrix_product(tensors: GraphTensors) -> tuple[MatrixProduct, float]:
     """The largest matrix product of a program, and the bytes of its elements."""
     found: list[tuple[float, MatrixProduct, float]] = []
     for node in np.flatnonzero(tensors.is_opcode("dot")).tolist():

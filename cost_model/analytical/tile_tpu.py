@@ -26,7 +26,7 @@ _VECTOR_TILE = 1024
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class TiledTensor:
     """One tensor in physical order.
 
     Attributes:
@@ -54,32 +54,74 @@ class _Tensor:
         return counts
 
 
-def tpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: DeviceDescription) -> NDArray[np.float64]:
-    """Seconds of a kernel for each tile.
+@dataclass(frozen=True)
+class TileTerms:
+    """What a kernel does under each of c tiles.
+
+    Attributes:
+        iterations: tiles of the output times steps of the kernel, float64[c].
+        compute: seconds of arithmetic in one iteration, float64[c].
+        transfer: seconds to move the operands of one iteration, float64[c].
+        overhead: seconds to start the transfers of one iteration.
+        output: what the output bounds are of.
+        output_bounds: units along its dimensions, float64[c, 6].
+        kernel: what the kernel bounds are of (the second operand of a convolution or dot); None without any.
+        kernel_bounds: float64[c, 6].
+    """
+
+    iterations: NDArray[np.float64]
+    compute: NDArray[np.float64]
+    transfer: NDArray[np.float64]
+    overhead: float
+    output: TiledTensor
+    output_bounds: NDArray[np.float64]
+    kernel: TiledTensor | None
+    kernel_bounds: NDArray[np.float64]
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """What all iterations take, and the transfer before the first and after the last, which nothing hides."""
+        return self.iterations * (np.maximum(self.compute, self.transfer) + self.overhead) + self.transfer
+
+
+def tpu_tile_terms(tensors: GraphTensors, configs: TileConfigs, device: DeviceDescription) -> TileTerms:
+    """Take a kernel apart under each tile.
 
     Args:
         tensors: a program that is one kernel.
         configs: c tiles; a row of zeros is one tile that holds everything.
         device: a TPU.
-
-    Returns:
-        float64[c]: the number of iterations, times the larger of compute and transfer in one of them plus its
-        overhead, plus the transfer before the first and after the last, which nothing hides.
     """
     values = configs.config_feat.astype(np.float64)
     output_bounds = values[:, features.OUTPUT_BOUNDS.entries]
     kernel_bounds = values[:, features.KERNEL_BOUNDS.entries]
     inputs, outputs = _interface(tensors)
     products = np.flatnonzero(tensors.is_opcode("convolution", "dot"))
+    kernel = None
     if products.size:
         node = int(products[np.argmax(operations(tensors)[products])])
+        shapes = tensors.product(node)
+        kernel = None if shapes is None else _tensor(tensors, shapes.second, device)
         costs = _product_costs(tensors, node, inputs, output_bounds, kernel_bounds, device)
     else:
+        node = int(np.argmax(tensors.elements))
         costs = _loop_costs(tensors, inputs + outputs, output_bounds, device)
     iterations, compute, transfer = costs
-    compute, transfer = compute / device.peak_bfloat16, transfer / device.memory_bandwidth
-    overhead = device.transfer_overhead * len(inputs + outputs)
-    return iterations * (np.maximum(compute, transfer) + overhead) + transfer
+    return TileTerms(
+        iterations,
+        compute / device.peak_bfloat16,
+        transfer / device.memory_bandwidth,
+        device.transfer_overhead * len(inputs + outputs),
+        _tensor(tensors, node, device),
+        output_bounds,
+        kernel,
+        kernel_bounds,
+    )
+
+
+def tpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: DeviceDescription) -> NDArray[np.float64]:
+    """Seconds of a kernel for each tile; arguments as for `tpu_tile_terms`, float64[c]."""
+    return tpu_tile_terms(tensors, configs, device).seconds
 
 
 def _interface(tensors: GraphTensors) -> tuple[list[int], list[int]]:
@@ -164,7 +206,7 @@ def _loop_costs(
     return iterations, operations(tensors).sum() * share, tensors.bytes[moved].sum() * share
 
 
-def _tensor(tensors: GraphTensors, node: int, device: DeviceDescription) -> _Tensor:
+def _tensor(tensors: GraphTensors, node: int, device: DeviceDescription) -> TiledTensor:
     dimensions = tensors.dimensions(node)
     logical = tuple(reversed(tensors.default_order(node)))
     sizes = np.array([dimensions[dimension] for dimension in logical], dtype=np.float64)
@@ -173,4 +215,4 @@ def _tensor(tensors: GraphTensors, node: int, device: DeviceDescription) -> _Ten
         units[0] = _VECTOR_TILE
     elif len(sizes) > 1:
         units[-2:] = device.sublanes, device.lanes
-    return _Tensor(sizes, units, logical, float(tensors.element_bytes[node]))
+    return TiledTensor(sizes, units, logical, float(tensors.element_bytes[node]))

@@ -9,8 +9,9 @@ import pytest
 
 from cost_model import DEVICES, AnalyticalCostModel, ConfigBatch, CostModel, GraphError, LayoutConfigs, ProgramGraph
 from cost_model.card import Space
+from cost_model.checkpoint import write_checkpoint
 from tests.cost_model.graphs import Node, cpu_tiles, layout_configs, make_graph, product_graph, tile_configs
-from tests.cost_model.models import write_small
+from tests.cost_model.models import descriptor_card, random_weights, write_small
 
 ANALYTICAL = ["analytical", *(f"analytical:{device}" for device in DEVICES)]
 
@@ -18,6 +19,9 @@ SERVED = [
     *((name, space) for name in ANALYTICAL for space in ("layout", "tile")),
     ("learned layout", "layout"),
     ("learned tile", "tile"),
+    ("descriptors layout", "layout"),
+    ("descriptors tile", "tile"),
+    ("descriptors tile cpu", "tile"),
     ("ensemble layout", "layout"),
     ("ensemble tile", "tile"),
 ]
@@ -53,7 +57,7 @@ def _programs(model: CostModel, space: str) -> tuple[ProgramGraph, ConfigBatch]:
     if space == "layout":
         graph = _layout_graph()
         return graph, _random_layouts(graph, 40)
-    if model.name == "analytical:cpu":
+    if model.name == "analytical:cpu" or "tile-cpu-" in model.name:
         tiles = [(m, k, n) for m in (1, 4, 8) for k in (1, 4) for n in (8, 32, 64)]
         return product_graph(100, 60, 200), cpu_tiles((0, 0, 0), *tiles)
     bounds = [((k, n), (m, n), ()) for m in (1, 4) for k in (1, 8) for n in (1, 2)]
@@ -69,6 +73,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         files = [folder / f"{space}{seed}.safetensors" for seed in range(2)]
         for seed, file in enumerate(files):
             write_small(file, space, seed=seed)
+        for device in ("tpu-v5e", "cpu"):
+            card = descriptor_card(space, device)
+            file = folder / f"{space}-{device}-descriptors.safetensors"
+            write_checkpoint(file, random_weights(card.architecture), card)
+            names[f"descriptors {space}" + (" cpu" if device == "cpu" else "")] = str(file)
         names |= {f"learned {space}": str(files[0]), f"ensemble {space}": f"ensemble:{files[0]},{files[1]}"}
     return names
 

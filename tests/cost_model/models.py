@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_model import Architecture, ModelCard, TrainingData
-from cost_model.card import CONFIG_FEATURES, Space
+from cost_model.card import CONFIG_FEATURES, AnyArchitecture, Space
 from cost_model.checkpoint import write_checkpoint
+from cost_model.descriptors.architecture import DescriptorArchitecture
 
 
 def small_card(space: Space = "layout", **changes: Any) -> ModelCard:
@@ -30,13 +31,25 @@ def small_card(space: Space = "layout", **changes: Any) -> ModelCard:
     return ModelCard(**values | changes)
 
 
-def random_weights(architecture: Architecture, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+def sage(card: ModelCard) -> Architecture:
+    """The architecture of a card whose network reads the graph."""
+    assert isinstance(card.architecture, Architecture)
+    return card.architecture
+
+
+def random_weights(architecture: AnyArchitecture, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Weights that keep the size of hidden values about the same from layer to layer."""
     rng = np.random.default_rng(seed)
     return {
         name: (rng.standard_normal(shape) * math.sqrt(2 / shape[-1])).astype(np.float32)
         for name, shape in architecture.parameter_shapes.items()
     }
+
+
+def descriptor_card(space: Space = "layout", device: str = "tpu-v5e", **changes: Any) -> ModelCard:
+    """A card of a descriptor network with two members."""
+    architecture = DescriptorArchitecture(space, device, width=5, members=2)
+    return small_card(space, kind="descriptors", architecture=architecture, **changes)
 
 
 def write_small(path: Path, space: Space = "layout", *, seed: int = 0, **changes: Any) -> ModelCard:

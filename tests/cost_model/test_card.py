@@ -85,7 +85,7 @@ def test_the_label_kind_is_never_guessed() -> None:
         ({"label_kind": ["measured"]}, "label_kind: expected one of measured, estimated, found"),
         ({"space": "tile"}, "config_features: expected 24, as in every tile config, found 18"),
         ({"space": "fusion"}, "space: expected one of layout, tile, found 'fusion'"),
-        ({"kind": "gat"}, "kind: expected one of sage, found 'gat'"),
+        ({"kind": "gat"}, "kind: expected one of sage, descriptors, found 'gat'"),
         ({"name": ""}, "name: expected one line of 1 to 200 characters"),
         ({"name": "two\nlines"}, "name: expected one line"),
         ({"name": 7}, "name: expected one line"),

@@ -25,13 +25,14 @@ from cost_model import (
 from cost_model.card import Space
 from cost_model.checkpoint import write_checkpoint
 from cost_model.learned import network_of, weights_of
-from tests.cost_model.models import random_weights, small_card, write_small
+from cost_model.network import SageNetwork
+from tests.cost_model.models import random_weights, sage, small_card, write_small
 from tests.cost_model.networks import plain_scores, random_configs, random_graph
 
 
 def _model(space: Space = "layout", **options: Any) -> LearnedCostModel:
     card = small_card(space)
-    return LearnedCostModel(network_of(card.architecture, random_weights(card.architecture)), card, **options)
+    return LearnedCostModel(network_of(sage(card), random_weights(card.architecture)), card, **options)
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def test_scores_are_those_of_the_network(tmp_path: Path, space: Space) -> None:
     assert isinstance(model, LearnedCostModel)
     assert model.card == card
     graph = random_graph()
-    configs = random_configs(card.architecture, graph, 9)
-    expected = plain_scores(network_of(card.architecture, random_weights(card.architecture)), graph, configs)
+    configs = random_configs(sage(card), graph, 9)
+    expected = plain_scores(network_of(sage(card), random_weights(card.architecture)), graph, configs)
     assert len(np.unique(expected)) == 9
     np.testing.assert_allclose(model.score(graph, configs), expected, rtol=1e-5)
 
@@ -58,7 +59,7 @@ def test_scores_are_those_of_the_network(tmp_path: Path, space: Space) -> None:
 def test_save_and_load(tmp_path: Path) -> None:
     model, graph = _model(), random_graph()
     assert model.name == "small-layout"
-    configs = random_configs(model.card.architecture, graph, 5)
+    configs = random_configs(sage(model.card), graph, 5)
     model.save(tmp_path / "saved.safetensors")
     assert model.name == str(tmp_path / "saved.safetensors")
     again = CostModel.load(model.name)
@@ -78,6 +79,7 @@ def test_a_failed_save_keeps_the_name(path: Path) -> None:
 
 def test_a_network_that_diverged_cannot_be_saved(path: Path, tmp_path: Path) -> None:
     model = _model()
+    assert isinstance(model.network, SageNetwork)
     with torch.no_grad():
         model.network.output_shaping.bias.fill_(float("nan"))
     with pytest.raises(CheckpointError, match=r"output_shaping\.bias: expected finite weights, found nan"):
@@ -129,7 +131,7 @@ def test_shipped_names(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("space", "other"), [("layout", "tile"), ("tile", "layout")])
 def test_refuses_the_other_space(space: Space, other: Space) -> None:
     model, graph = _model(space), random_graph()
-    configs = random_configs(small_card(other).architecture, graph, 3)
+    configs = random_configs(sage(small_card(other)), graph, 3)
     message = (
         rf"small-{space}.*expected {space} configs, found {other} configs: use a model that was trained on {other}"
     )
@@ -192,14 +194,14 @@ def test_devices_that_are_not_there(path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_scores(path: Path) -> None:
     graph = random_graph()
-    configs = random_configs(small_card().architecture, graph, 9)
+    configs = random_configs(sage(small_card()), graph, 9)
     expected = CostModel.load(path).score(graph, configs)
     np.testing.assert_allclose(CostModel.load(path, device="cuda").score(graph, configs), expected, rtol=1e-4)
 
 
 def test_precision(path: Path) -> None:
     graph = random_graph()
-    configs = random_configs(small_card().architecture, graph, 9)
+    configs = random_configs(sage(small_card()), graph, 9)
     exact = CostModel.load(path, device="cpu").score(graph, configs)
     rough = CostModel.load(path, precision="bfloat16").score(graph, configs)
     # bfloat16 has eight bits: 1/256, a few times over.

@@ -32,6 +32,10 @@ def _collect(
     seconds_per_program: Annotated[
         float | None, typer.Option(help="The same for each program.", show_default="none")
     ] = None,
+    evaluation_time_limit: Annotated[
+        float | None,
+        typer.Option(help="Seconds that one config may take to compile.", show_default="10 times the default's"),
+    ] = None,
     least_spread: Annotated[
         float,
         typer.Option(help="Put programs aside whose slowest config is not this much slower than the fastest."),
@@ -63,7 +67,7 @@ def _collect(
         sources = find_sources(programs)
         with (
             Database.open(database) as opened,
-            open_target(target) as evaluator,
+            open_target(target, time_limit=evaluation_time_limit) as evaluator,
             CountProgress(console(stderr=True), f"{space}, {target}", doing="collecting", done="done") as progress,
         ):
             statistics = collect(sources, evaluator, request, out, opened, progress.update)

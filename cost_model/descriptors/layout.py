@@ -1,0 +1,275 @@
+"""Descriptors of layouts: each decided tensor beside the layout that the compiler would have given it.
+
+What lets a ranking carry over to programs of another family is that nothing here says which program it is: sizes are
+shares of the program's traffic, orders are compared with the default and with those of neighbours, and dimensions go by
+their role (batch, kept, contracted, spatial) instead of their number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cost_model import features
+from cost_model.analytical.layout import LayoutCosts, TensorDecisions, decide
+from cost_model.analytical.memory import padded_bytes, physical_order
+from cost_model.analytical.roofline import base_seconds, operations, traffic
+from cost_model.analytical.tensors import GraphTensors, Order
+from cost_model.descriptors.base import Descriptors
+from cost_model.devices import DeviceDescription
+from cost_model.features import OPCODE_IDS
+from cost_model.graph import LayoutConfigs, ProgramGraph
+
+
+class Role(IntEnum):
+    """What a dimension is to the node that reads or writes the tensor."""
+
+    UNKNOWN = 0
+    BATCH = 1
+    KEPT = 2  # an output feature, or a dimension of one operand that the output has, too
+    CONTRACTED = 3
+    SPATIAL = 4
+
+
+_OPCODES: Final = tuple(OPCODE_IDS[name] for name in ("convolution", "dot", "reshape"))
+_PLACES: Final = 3
+_MINOR: Final = 2  # dimensions that decide how memory is padded and read
+
+ITEM_COLUMNS: Final = (
+    *(f"{opcode}_{place}" for opcode in ("convolution", "dot", "reshape") for place in ("output", "first", "second")),
+    *(f"asked_{place}_{role.name.lower()}" for place in ("minor", "second_minor") for role in Role),
+    *(f"default_{place}_{role.name.lower()}" for place in ("minor", "second_minor") for role in Role),
+    *(
+        "rank",
+        "changed",
+        "minor_changed",
+        "second_minor_changed",
+        "log_padding",
+        "log_asked_bytes",
+        "log_default_bytes",
+    ),
+    *("log_copy_share", "copy_share", "log_operations_share", "log_traffic_share"),
+    *("asked_minor_size", "asked_second_minor_size", "default_minor_size", "default_second_minor_size"),
+    *("element_bytes", "group_size", "group_has_parameter"),
+    *("neighbour_agrees", "neighbour_disagrees", "first_of_its_order"),
+)
+"""Names of the columns of an item. Shares, sizes and numbers of bytes are scaled to be about one."""
+
+SUMMARY_COLUMNS: Final = (
+    *("log_analytical_share", "analytical_share", "analytical_sign"),
+    *("decided_share", "changed_share", "log_decided", "log_changed", "log_copy_share"),
+)
+"""Names of the columns of a config as a whole."""
+
+_ALONE: Final = ITEM_COLUMNS.index("neighbour_agrees")
+"""Columns before this one depend on the tensor and its order, those from here on also on its neighbours' orders."""
+
+_CHANGED: Final = ITEM_COLUMNS.index("changed")
+_SMALLEST_SHARE: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A configurable tensor. `group` is that of `cost_model.analytical.layout`: tensors that share an order."""
+
+    row: int
+    place: int
+    node: int
+    producer: int
+    dimensions: tuple[int, ...]
+    default: Order
+    roles: tuple[Role, ...]
+    group: int
+
+
+class LayoutDescriber:
+    """Describes layout configs of one graph for one device; keeps what does not depend on the configs.
+
+    Args:
+        graph: the program; its `minor_to_major` columns are the layouts that the compiler assigns by default.
+        device: what it runs on.
+    """
+
+    def __init__(self, graph: ProgramGraph, device: DeviceDescription) -> None:
+        tensors = GraphTensors(graph)
+        self._device = device
+        self._tensors = tensors
+        self._costs = LayoutCosts(tensors, device)
+        self._base = base_seconds(tensors, device)
+        self._traffic = traffic(tensors, device)
+        self._operations = operations(tensors)
+        self._totals = max(self._traffic.sum(), 1.0), max(self._operations.sum(), 1.0)
+        groups = self._costs.groups
+        self._group_sizes = np.bincount(groups, minlength=len(graph))
+        self._fixed_groups = set(groups[tensors.is_opcode("parameter")].tolist())
+        self._configurable = [
+            _Tensor(
+                row, place, node, producer, dimensions, tensors.default_order(producer),
+                _roles(tensors, node, place, dimensions), int(groups[producer]),
+            )
+            for row, place, producer in tensors.configurable()
+            for node, dimensions in [(int(graph.node_config_ids[row]), tensors.dimensions(producer))]
+        ]  # fmt: skip
+
+    def describe(self, configs: LayoutConfigs) -> Descriptors:
+        """The columns of a batch.
+
+        Args:
+            configs: c configs of the graph.
+
+        Returns:
+            Items are `ITEM_COLUMNS`, one for each tensor that a config decides; the summary is `SUMMARY_COLUMNS`.
+        """
+        decided = [
+            (tensor, decisions)
+            for tensor in self._configurable
+            for decisions in [decide(tensor.producer, tensor.default, configs, tensor.row, tensor.place)]
+            if decisions.orders
+        ]
+        neighbours = _neighbours(decided, len(configs))
+        parts, owners = [], []
+        for (tensor, decisions), beside in zip(decided, neighbours, strict=True):
+            table = np.array([self._alone(tensor, order) for order in decisions.orders], np.float32)
+            owner = np.flatnonzero(decisions.choice >= 0)
+            parts.append(np.concatenate([table[decisions.choice[owner]], beside[owner]], axis=1))
+            owners.append(owner)
+        items = np.concatenate([np.zeros((0, len(ITEM_COLUMNS)), np.float32), *parts])
+        owner = np.concatenate([np.zeros(0, np.int64), *owners])
+        by_config = np.argsort(owner, kind="stable")
+        items, owner = items[by_config], owner[by_config]
+        shares = np.minimum(items[:, ITEM_COLUMNS.index("copy_share")], 1.0)
+        return Descriptors(items, owner, shares, self._summary(configs, items, owner))
+
+    def _alone(self, tensor: _Tensor, order: Order) -> list[float]:
+        """The columns that do not depend on other decisions."""
+        dimensions, default = tensor.dimensions, tensor.default
+        width = float(self._tensors.element_bytes[tensor.producer])
+        asked_bytes, default_bytes = (
+            max(padded_bytes(dimensions, each, width, self._device), 1.0) for each in (order, default)
+        )
+        physical, physical_default = physical_order(order, dimensions), physical_order(default, dimensions)
+        copied = (asked_bytes + default_bytes) / self._totals[0]
+        kind = [0.0] * (len(_OPCODES) * _PLACES)
+        kind[_OPCODES.index(self._tensors.graph.node_opcode[tensor.node]) * _PLACES + tensor.place] = 1.0
+        return [
+            *kind,
+            *_one_hot_roles(tensor.roles, order),
+            *_one_hot_roles(tensor.roles, default),
+            len(dimensions) / 4,
+            float(physical != physical_default),
+            float(physical[:1] != physical_default[:1]),
+            float(physical[1:2] != physical_default[1:2]),
+            np.log2(asked_bytes / default_bytes),
+            np.log10(asked_bytes) / 6,
+            np.log10(default_bytes) / 6,
+            _log_share(copied),
+            copied,
+            _log_share(self._operations[tensor.node] / self._totals[1]),
+            _log_share(self._traffic[tensor.node] / self._totals[0]),
+            *(_size(dimensions, each, place) for each in (order, default) for place in range(_MINOR)),
+            width / 4,
+            np.log2(self._group_sizes[tensor.group]) / 4,
+            float(tensor.group in self._fixed_groups),
+        ]
+
+    def _summary(
+        self, configs: LayoutConfigs, items: NDArray[np.float32], owner: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        count = len(configs)
+        added = self._costs.seconds(configs) / self._base
+        decided = np.bincount(owner, minlength=count)
+        is_changed = items[:, _CHANGED] > 0
+        changed = np.bincount(owner[is_changed], minlength=count)
+        copied = np.bincount(
+            owner[is_changed], weights=items[is_changed, ITEM_COLUMNS.index("copy_share")], minlength=count
+        )
+        tensors = max(len(self._configurable), 1)
+        columns = [
+            np.log10(np.maximum(added, 0) + 1e-4), added, np.sign(added),
+            decided / tensors, changed / tensors, np.log1p(decided), np.log1p(changed), np.log10(copied + 1e-4),
+        ]  # fmt: skip
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _neighbours(decided: Sequence[tuple[_Tensor, TensorDecisions]], configs: int) -> list[NDArray[np.float32]]:
+    """Whether tensors of a group have the same order, have another, and whether none before has this one.
+
+    Returns:
+        For each of `decided` float32[configs, 3].
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for number, (tensor, _) in enumerate(decided):
+        members[tensor.group].append(number)
+    result = [np.zeros((configs, 3), np.float32) for _ in decided]
+    for numbers in members.values():
+        ids: dict[Order, int] = {}
+        orders = np.full((len(numbers), configs), -1)
+        for place, number in enumerate(numbers):
+            tensor, decisions = decided[number]
+            table = [ids.setdefault(physical_order(o, tensor.dimensions), len(ids)) for o in decisions.orders]
+            orders[place] = np.array([*table, -1])[decisions.choice]
+        total = (orders >= 0).sum(axis=0)
+        for identity in range(len(ids)):
+            same = orders == identity
+            count = same.sum(axis=0)
+            before = np.cumsum(same, axis=0) - same
+            for place, number in enumerate(numbers):
+                values = np.stack([count > 1, total > count, before[place] == 0], axis=1)
+                result[number][same[place]] = values[same[place]]
+    return result
+
+
+def _one_hot_roles(roles: tuple[Role, ...], order: Order) -> list[float]:
+    result = [0.0] * (_MINOR * len(Role))
+    for place, dimension in enumerate(order[:_MINOR]):
+        result[place * len(Role) + roles[dimension]] = 1.0
+    return result
+
+
+def _size(dimensions: tuple[int, ...], order: Order, place: int) -> float:
+    return float(np.log2(max(dimensions[order[place]], 1))) / 8 if place < len(order) else 0.0
+
+
+def _log_share(share: float) -> float:
+    return float(np.log10(share + _SMALLEST_SHARE)) / 3
+
+
+def _roles(tensors: GraphTensors, node: int, place: int, dimensions: tuple[int, ...]) -> tuple[Role, ...]:
+    """The role of every dimension of one tensor of a convolution or dot; UNKNOWN elsewhere."""
+    opcode = tensors.graph.node_opcode[node]
+    if opcode == OPCODE_IDS["convolution"]:
+        return _convolution_roles(tensors.graph.node_feat[node], place, len(dimensions))
+    split = tensors.dot_dimensions(node) if opcode == OPCODE_IDS["dot"] else None
+    if split is None:
+        return (Role.UNKNOWN,) * len(dimensions)
+    batch, own = split.batch, (split.first, split.second)
+    if place == 0:
+        return (*(Role.BATCH for _ in batch), *(Role.KEPT for _ in range(len(dimensions) - len(batch))))
+    roles = [Role.CONTRACTED] * len(dimensions)
+    free = list(range(len(dimensions)))
+    for sizes, role in ((batch, Role.BATCH), (own[place - 1], Role.KEPT)):
+        for size in sizes:
+            match = next((each for each in free if dimensions[each] == size), None)
+            if match is not None:
+                roles[match] = role
+                free.remove(match)
+    return tuple(roles)
+
+
+def _convolution_roles(row: NDArray[np.float32], place: int, rank: int) -> tuple[Role, ...]:
+    batch, feature, of_batch, of_feature = (
+        (features.OUTPUT_BATCH, features.OUTPUT_FEATURE, Role.BATCH, Role.KEPT),
+        (features.INPUT_BATCH, features.INPUT_FEATURE, Role.BATCH, Role.CONTRACTED),
+        (features.KERNEL_INPUT_FEATURE, features.KERNEL_OUTPUT_FEATURE, Role.CONTRACTED, Role.KEPT),
+    )[place]
+    roles = [Role.SPATIAL] * rank
+    for column, role in ((batch, of_batch), (feature, of_feature)):
+        if 0 <= row[column] < rank:
+            roles[int(row[column])] = role
+    return tuple(roles)

@@ -1,0 +1,82 @@
+"""Training of descriptor networks on made-up programs whose costs follow a rule."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from cost_model.descriptors.architecture import DescriptorArchitecture
+from cost_model.descriptors.base import Descriptors, without_items
+from cost_model.descriptors.scoring import tensors_of
+from cost_model.metrics import kendall_tau
+from training.descriptors import DescriptorRecipe, Example, train_descriptors
+from training.errors import TrainingError
+
+LAYOUT = DescriptorArchitecture("layout", "tpu-v5e", width=8, members=2)
+TILE = DescriptorArchitecture("tile", "tpu-v5e", width=8, members=2)
+RECIPE = DescriptorRecipe(LAYOUT, iterations=150, programs=4, configs=10, learning_rate=0.01)
+
+
+def _layouts(seed: int, configs: int = 14) -> Example:
+    """Configs that cost what their items cost: the product of two columns, weighted with their shares."""
+    random = np.random.default_rng(seed)
+    owner = np.sort(random.integers(configs, size=5 * configs))
+    items = random.random((len(owner), len(LAYOUT.item_columns))).astype(np.float32)
+    shares = random.random(len(owner)).astype(np.float32)
+    summary = random.random((configs, len(LAYOUT.summary_columns))).astype(np.float32)
+    costs = np.bincount(owner, weights=shares * items[:, 3] * (items[:, 5] > 0.5), minlength=configs)
+    return Example(f"p{seed}", Descriptors(items, owner, shares, summary), np.log1p(costs))
+
+
+def _tau(network: torch.nn.Module, example: Example) -> float:
+    with torch.inference_mode():
+        scores = network(*tensors_of(example.descriptors, torch.device("cpu"))).mean(0).numpy()
+    return kendall_tau(scores, example.log_costs)
+
+
+def test_learns_what_carries_over_to_other_programs() -> None:
+    recipe = dataclasses.replace(RECIPE, iterations=400)
+    network = train_descriptors(recipe, [_layouts(seed) for seed in range(30)])
+    assert np.mean([_tau(network, _layouts(seed)) for seed in range(100, 110)]) > 0.6
+
+
+def test_tiles_have_no_items() -> None:
+    random = np.random.default_rng(0)
+
+    def example(number: int) -> Example:
+        summary = random.random((12, len(TILE.summary_columns))).astype(np.float32)
+        return Example(f"k{number}", without_items(summary), summary[:, 4] * np.log(3.0) - summary[:, 9])
+
+    recipe = dataclasses.replace(RECIPE, architecture=TILE)
+    network = train_descriptors(recipe, [example(number) for number in range(20)])
+    assert np.mean([_tau(network, example(number)) for number in range(100, 110)]) > 0.7
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    examples = [_layouts(seed) for seed in range(5)]
+    recipe = dataclasses.replace(RECIPE, iterations=5)
+    first, again, other = (
+        train_descriptors(each, examples).state_dict() for each in (recipe, recipe, dataclasses.replace(recipe, seed=1))
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_members_are_not_alike() -> None:
+    weight = train_descriptors(dataclasses.replace(RECIPE, iterations=5), [_layouts(1)]).state_dict()["output.weight"]
+    assert not torch.allclose(weight[0], weight[1])
+
+
+def test_ties_teach_nothing() -> None:
+    equal = dataclasses.replace(_layouts(1), log_costs=np.full(14, 5.0))
+    with pytest.raises(TrainingError, match="expected programs whose configs differ in cost, found none among 1"):
+        train_descriptors(RECIPE, [equal])
+
+
+def test_progress() -> None:
+    told: list[tuple[int, int]] = []
+    train_descriptors(RECIPE, [_layouts(1), _layouts(2)], lambda done, total, loss: told.append((done, total)))
+    assert told == [(100, 150), (150, 150)]
