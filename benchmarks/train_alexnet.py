@@ -45,6 +45,8 @@ _LIST_MLE: Final = {
     "slate_size": 10,
     "slates": 4,
 }
+_CHANGE: Final = {**_LIST_MLE, "loss.norm_limit": None, "architecture.hops": 2, "architecture.change_width": 64}
+"""Without the limit: it scales down what configs differ by, too, where the cost of the whole program is large."""
 _PAIRWISE: Final = {"loss.objective": "pairwise_hinge", "loss.scale": 100.0}
 
 RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -55,7 +57,8 @@ RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "list_mle+embedding": {**_LIST_MLE, "architecture.layout_embedding": 4},
     "list_mle+modulo": {**_LIST_MLE, "architecture.modulo": True},
     "list_mle+hops": {**_LIST_MLE, "architecture.hops": 2},
-    "list_mle+hops+change": {**_LIST_MLE, "architecture.hops": 2, "architecture.change_width": 64},
+    "list_mle+hops+change": _CHANGE,
+    "list_mle+hops+change, 16 slates": {**_CHANGE, "slates": 16},
     "list_mle+bfloat16": {**_LIST_MLE, "precision": "bfloat16"},
 }
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from cost_model import ProgramGraph
+from cost_model import ProgramGraph, features
 from cost_model.pruning import prune
 from cost_model.refinement import Refinement
 from training.data.store import StoredGraph
@@ -133,7 +133,7 @@ class SlateDataset(Dataset[SlateBatch]):
         if stored.targets is None:
             raise TrainingError(f"{stored.name}: expected measured runtimes, found a file without: name labelled files")
         graph = stored.graph if architecture.hops is None else prune(stored.graph, architecture.hops)
-        everywhere = self._recipe.collection == "tile:xla"
+        everywhere = architecture.config_features == features.TILE_FEATURES
         refinement = Refinement(graph, len(architecture.channels), everywhere=everywhere)
         targets = (stored.targets / self._recipe.loss.target_unit).astype(np.float32)
         self._ready[number] = graph, refinement, targets

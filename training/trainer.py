@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from cost_model.card import CONFIG_FEATURES, ModelCard, TrainingData
+from cost_model.card import CONFIG_FEATURES, LabelKind, ModelCard, TrainingData
 from cost_model.files import replace_file
 from cost_model.learned import LearnedCostModel, network_of, weights_of
 from training.callbacks import LAST, AtomicCheckpoints, Judge, Reporter, SaveCheckpoints, WriteDown
@@ -88,6 +88,7 @@ def train(
     out: Path,
     *,
     validation: Sequence[StoredGraph] = (),
+    label: LabelKind = "measured",
     schedule: Schedule | None = None,
     hardware: Hardware | None = None,
     reporter: Reporter | None = None,
@@ -101,6 +102,7 @@ def train(
             TensorBoard, PLOT and MODEL. If a training of the same recipe was interrupted there, this one goes on from
             its last checkpoint, exactly as that one would have.
         validation: programs that the model is judged on.
+        label: what the costs of the programs are.
         schedule: when what happens.
         hardware: what to train on.
         reporter: told how it goes.
@@ -133,7 +135,7 @@ def train(
                 validation,
                 every=schedule.judge_every,
                 limit=schedule.judge_limit,
-                build=lambda trained, iteration: _model(trained, graphs, validation, iteration),
+                build=lambda trained, iteration: _model(trained, graphs, label, iteration),
                 journal=journal,
                 finish=keep,
             )
@@ -146,7 +148,7 @@ def train(
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
     if first and not reports:
-        _model(module, graphs, (), recipe.iterations).save(out / MODEL)
+        _model(module, graphs, label, recipe.iterations).save(out / MODEL)
     return TrainingResult(out / MODEL, reports[-1] if reports else None, trainer.global_step, resumed_at)
 
 
@@ -238,9 +240,7 @@ def _check_devices(hardware: Hardware) -> None:
         )
 
 
-def _model(
-    module: RankingModule, graphs: Sequence[StoredGraph], validation: Sequence[StoredGraph], iteration: int
-) -> LearnedCostModel:
+def _model(module: RankingModule, graphs: Sequence[StoredGraph], label: LabelKind, iteration: int) -> LearnedCostModel:
     """A cost model with the weights of now."""
     recipe = module.recipe
     kind = collection_of(recipe.collection).kind
@@ -249,7 +249,7 @@ def _model(
         architecture=recipe.architecture,
         space="tile" if kind == "tile" else "layout",
         target=recipe.collection,
-        label_kind="measured",
+        label_kind=label,
         training_data=(TrainingData(f"{recipe.collection}, train", graphs=len(graphs), configs=sum(map(len, graphs))),),
         recipe=recipe.to_json(),
         metrics={"iterations": iteration},

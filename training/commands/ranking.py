@@ -240,9 +240,10 @@ def _collection_of(model: CostModel) -> str:
         TrainingError: its card names none, or it has no card.
     """
     from training.data.collections import COLLECTIONS
+    from training.data.manifest import OWN_NAME
 
     card = getattr(model, "card", None)
-    if card is None or card.target not in COLLECTIONS:
+    if card is None or not (card.target in COLLECTIONS or OWN_NAME.fullmatch(card.target)):
         found = "a model without a card" if card is None else f"one for {card.target!r}"
         raise TrainingError(
             f"{model.name}: expected a checkpoint for one of {', '.join(COLLECTIONS)}, found {found}: "

@@ -12,6 +12,7 @@ from autotune.terminal import console
 from training.commands.shared import Json, SkipBad, Store, open_with_bar, reported, wide_console
 
 if TYPE_CHECKING:
+    from cost_model.card import LabelKind
     from training.data.store import StoredGraph
     from training.recipes import Recipe
 
@@ -29,6 +30,14 @@ def train(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for model, checkpoints and logs; an interrupted one goes on.")
     ],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="sage: reads the graph, as published. descriptors: reads hand-made columns, and carries over to "
+            "programs of other families (collections of `autotune collect` only).",
+            show_default="sage for the published collections, else descriptors",
+        ),
+    ] = None,
     variant: Annotated[
         str, typer.Option(help="readme or code: the published description, or what the published code did.")
     ] = "readme",
@@ -42,7 +51,8 @@ def train(
         ),
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the optimiser.", show_default="400,000, as published")
+        int | None,
+        typer.Option(min=1, help="Steps of the optimiser.", show_default="400,000, as published; of descriptors 2,000"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initial weights and batches.")] = 0,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 (faster on GPUs and some processors).")] = (
@@ -66,6 +76,13 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a cost model on a TpuGraphs collection, or go on with a training that was interrupted."""
+    from training.commands.train_descriptors import train_descriptor_model, uses_descriptors
+
+    with reported(as_json, interrupted="nothing was written"):
+        if uses_descriptors(collection, network):
+            changes = {"iterations": iterations, "seed": seed}
+            train_descriptor_model(collection, data, out, settings or [], changes, store, skip_bad, as_json)
+            return
     from training.commands.tables import render_training
     from training.trainer import Hardware, Schedule, describe, is_first_process
     from training.trainer import train as run
@@ -74,13 +91,14 @@ def train(
     with reported(as_json, interrupted=f"a checkpoint is in {out}; the same command goes on from there"):
         recipe = _recipe(collection, variant, settings or [], iterations=iterations, seed=seed, precision=precision)
         hardware = Hardware(_accelerator(device), devices, workers)
-        graphs, validation = _programs(data, recipe, store=store, skip_bad=skip_bad)
+        graphs, validation, label = _programs(data, recipe, store=store, skip_bad=skip_bad)
         with _Bar(f"{collection}, seed {recipe.seed}", quiet=not first) as bar:
             result = run(
                 recipe,
                 graphs,
                 out,
                 validation=validation,
+                label=label,
                 schedule=Schedule(checkpoint_every, judge_every, judge_limit),
                 hardware=hardware,
                 reporter=bar,
@@ -118,8 +136,8 @@ def _accelerator(device: str) -> str:
 
 def _programs(
     data: Path, recipe: Recipe, *, store: Path | None, skip_bad: bool
-) -> tuple[list[StoredGraph], list[StoredGraph]]:
-    """What to train on, and what to judge the model on (nothing, if the data set has no validation split)."""
+) -> tuple[list[StoredGraph], list[StoredGraph], LabelKind]:
+    """What to train on, what to judge the model on (nothing, without a validation split), and what the labels are."""
     from training.data.collections import available_splits, left_out_of_training
     from training.errors import TrainingDataError
 
@@ -132,9 +150,10 @@ def _programs(
             f"{opened.folder}: expected programs to train {name} on, found only ones that are left out ({left}): "
             "their published labels are damaged; get the whole collection"
         )
+    label: LabelKind = "measured" if opened.manifest is None else opened.manifest.label_kind
     if (name, "valid") not in available_splits(data):
-        return graphs, []
-    return graphs, list(open_with_bar(data, name, "valid", store=store, workers=None, skip_bad=skip_bad))
+        return graphs, [], label
+    return graphs, list(open_with_bar(data, name, "valid", store=store, workers=None, skip_bad=skip_bad)), label
 
 
 class _Bar:

@@ -6,9 +6,10 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from autotune.evaluation import LabelKind
+from autotune.targets.tpu.generations import generation_of, parse_topology
 from cost_model.files import replace_file
 from training.errors import TrainingDataError
 
@@ -51,6 +52,22 @@ class Manifest:
     def kind(self) -> str:
         """What is chosen: "layout" or "tile"."""
         return self.name.partition("-")[0]
+
+    @property
+    def label_kind(self) -> Literal["measured", "estimated"]:
+        """The label as the card of a model has it."""
+        return "measured" if self.label is LabelKind.MEASURED else "estimated"
+
+    @property
+    def device(self) -> str:
+        """Name of the device description (`cost_model.devices`) of the target."""
+        kind, _, topology = self.target.partition(":")
+        if kind != "tpu":
+            return kind
+        generation = parse_topology(topology) if topology else generation_of(self.device_kind)
+        if generation is None:
+            raise TrainingDataError(f"collection {self.name!r}: found a TPU of an unknown kind, {self.device_kind!r}")
+        return generation.cost_model_device
 
     def to_json(self) -> dict[str, Any]:
         """The content of the file."""

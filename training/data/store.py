@@ -19,6 +19,7 @@ from typing import Any, Final, overload
 import platformdirs
 
 from training.data.collections import collection_of, find_files
+from training.data.manifest import Manifest, read_manifest
 from training.data.store_build import Job, Progress, build_files
 from training.data.store_file import Header, Source, StoreFileError, read_header
 from training.data.stored_graph import StoredGraph as StoredGraph
@@ -63,6 +64,12 @@ class Split(Sequence[StoredGraph]):
     def __getitem__(self, index: int | slice) -> StoredGraph | tuple[StoredGraph, ...]:
         """One program, or some."""
         return self.graphs[index]
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What a collection that was made here says of itself; None of a published one."""
+        collection = collection_of(self.collection)
+        return None if collection.published else read_manifest(self.folder / collection.folder)
 
     def to_json(self) -> dict[str, Any]:
         """What was opened, without what is in it (`training.data.statistics`)."""

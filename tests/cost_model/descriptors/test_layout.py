@@ -34,11 +34,13 @@ def _describe(graph: ProgramGraph, *configs: Mapping[tuple[int, int], tuple[int,
 
 
 def _items(described: Descriptors, *names: str) -> list[list[float]]:
-    return described.items[:, [ITEM_COLUMNS.index(name) for name in names]].tolist()
+    rows: list[list[float]] = described.items[:, [ITEM_COLUMNS.index(name) for name in names]].tolist()
+    return rows
 
 
 def _summary(described: Descriptors, name: str) -> list[float]:
-    return described.summary[:, SUMMARY_COLUMNS.index(name)].tolist()
+    values: list[float] = described.summary[:, SUMMARY_COLUMNS.index(name)].tolist()
+    return values
 
 
 def test_an_item_per_decided_tensor() -> None:
