@@ -7,6 +7,7 @@ Only the shapes of the arguments count; nothing is computed.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def main() -> None:
     """Writes the text beside this script, or to the path in the first argument."""
     jax.config.update("jax_platforms", "cpu")
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().with_name("conv_step.hlo")
-    kernels = [jnp.zeros((3, 3, *pair), jnp.bfloat16) for pair in zip(CHANNELS, CHANNELS[1:], strict=False)]
+    kernels = [jnp.zeros((3, 3, *pair), jnp.bfloat16) for pair in itertools.pairwise(CHANNELS)]
     weights = [*kernels, jnp.zeros((CHANNELS[-1] * POOLED**2, CLASSES), jnp.bfloat16)]
     images = jnp.zeros((BATCH, SIZE, SIZE, CHANNELS[0]), jnp.bfloat16)
     computation: Any = jax.jit(step).lower(weights, images, jnp.zeros(BATCH, jnp.int32)).compiler_ir("hlo")

@@ -19,6 +19,9 @@ from protos import hlo_pb2
 NO_ESTIMATE = 2**63 - 1
 """What the compiler writes as `estimated_cycles` when it has no estimate (the largest int64)."""
 
+PENALTY = 2**60
+"""What the compiler adds to the cycles of a tile that it would rather not take."""
+
 _KEY = "window_config"
 _KERNEL, _OUTPUT, _INPUT = "kernel_window_bounds", "output_window_bounds", "input_window_bounds"
 _ITERATIONS, _CYCLES = "iteration_bounds", "estimated_cycles"

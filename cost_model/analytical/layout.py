@@ -24,7 +24,7 @@ from cost_model.devices import DeviceDescription
 from cost_model.graph import LayoutConfigs
 
 # Element-wise instructions pass a layout on unchanged.
-_PASS_LAYOUT_ON = (
+PASS_LAYOUT_ON = (
     "abs", "add", "and", "atan2", "cbrt", "ceil", "clamp", "compare", "complex", "convert", "copy", "cosine",
     "count-leading-zeros", "divide", "exponential", "exponential-minus-one", "floor", "imag", "is-finite", "log",
     "log-plus-one", "logistic", "map", "maximum", "minimum", "multiply", "negate", "not", "or", "popcnt", "power",
@@ -215,7 +215,7 @@ def _groups(tensors: GraphTensors) -> NDArray[np.int64]:
     users, producers = tensors.graph.edge_index.T
     columns = [*range(len(feat[0]))[features.SHAPE_DIMENSIONS.entries], features.SHAPE_DIMENSIONS.product]
     same = (feat[users][:, columns] == feat[producers][:, columns]).all(axis=1)
-    joined = same & ~tensors.is_call & tensors.is_opcode(*_PASS_LAYOUT_ON)[users]
+    joined = same & ~tensors.is_call & tensors.is_opcode(*PASS_LAYOUT_ON)[users]
     users, producers = users[joined], producers[joined]
     labels = np.arange(len(feat), dtype=np.int64)
     while True:

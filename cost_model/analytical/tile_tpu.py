@@ -12,17 +12,21 @@ kernel with 579 tiles it has .80 and this .86.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cost_model import features
+from cost_model.analytical.roles import Role, dimension_roles
 from cost_model.analytical.roofline import operations
 from cost_model.analytical.tensors import GraphTensors
 from cost_model.devices import DeviceDescription
 from cost_model.graph import TileConfigs
 
 _VECTOR_TILE = 1024
+_MATRIX_UNIT = 128
+"""Features in and out that a matrix unit takes at once (256 on v6e and later)."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,30 @@ class TileTerms:
     """What a kernel does under each of c tiles.
 
     Attributes:
-        iterations: tiles of the output times steps of the kernel, float64[c].
+        output_iterations: tiles of the output, float64[c].
+        iterations: the same times steps of the kernel, float64[c].
         compute: seconds of arithmetic in one iteration, float64[c].
+        padded_compute: the same if the matrix unit is filled up to 128 features in and out, float64[c].
         transfer: seconds to move the operands of one iteration, float64[c].
         overhead: seconds to start the transfers of one iteration.
         output: what the output bounds are of.
         output_bounds: units along its dimensions, float64[c, 6].
         kernel: what the kernel bounds are of (the second operand of a convolution or dot); None without any.
         kernel_bounds: float64[c, 6].
+        summed: for every dimension of the kernel whether it is summed over, so that it makes steps.
     """
 
+    output_iterations: NDArray[np.float64]
     iterations: NDArray[np.float64]
     compute: NDArray[np.float64]
+    padded_compute: NDArray[np.float64]
     transfer: NDArray[np.float64]
     overhead: float
     output: TiledTensor
     output_bounds: NDArray[np.float64]
     kernel: TiledTensor | None
     kernel_bounds: NDArray[np.float64]
+    summed: tuple[bool, ...]
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -95,27 +105,33 @@ def tpu_tile_terms(tensors: GraphTensors, configs: TileConfigs, device: DeviceDe
     values = configs.config_feat.astype(np.float64)
     output_bounds = values[:, features.OUTPUT_BOUNDS.entries]
     kernel_bounds = values[:, features.KERNEL_BOUNDS.entries]
-    inputs, outputs = _interface(tensors)
+    inputs, outputs = kernel_interface(tensors)
     products = np.flatnonzero(tensors.is_opcode("convolution", "dot"))
-    kernel = None
+    kernel: TiledTensor | None = None
+    summed: tuple[bool, ...] = ()
     if products.size:
         node = int(products[np.argmax(operations(tensors)[products])])
         shapes = tensors.product(node)
-        kernel = None if shapes is None else _tensor(tensors, shapes.second, device)
+        if shapes is not None:
+            kernel = _tensor(tensors, shapes.second, device)
+            summed = _summed(tensors, node, kernel)
         costs = _product_costs(tensors, node, inputs, output_bounds, kernel_bounds, device)
     else:
         node = int(np.argmax(tensors.elements))
         costs = _loop_costs(tensors, inputs + outputs, output_bounds, device)
-    iterations, compute, transfer = costs
+    output = _tensor(tensors, node, device)
     return TileTerms(
-        iterations,
-        compute / device.peak_bfloat16,
-        transfer / device.memory_bandwidth,
+        output.iterations(output_bounds).prod(axis=1),
+        costs.iterations,
+        costs.operations / device.peak_bfloat16,
+        costs.padded_operations / device.peak_bfloat16,
+        costs.transfer / device.memory_bandwidth,
         device.transfer_overhead * len(inputs + outputs),
-        _tensor(tensors, node, device),
+        output,
         output_bounds,
         kernel,
         kernel_bounds,
+        summed,
     )
 
 
@@ -124,7 +140,7 @@ def tpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     return tpu_tile_terms(tensors, configs, device).seconds
 
 
-def _interface(tensors: GraphTensors) -> tuple[list[int], list[int]]:
+def kernel_interface(tensors: GraphTensors) -> tuple[list[int], list[int]]:
     """The nodes that a kernel reads from memory and those that it writes: of the entry, which is the last computation.
 
     Returns:
@@ -139,8 +155,13 @@ def _interface(tensors: GraphTensors) -> tuple[list[int], list[int]]:
     return inputs, [result]
 
 
-Costs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-"""Iterations; operations and bytes of one iteration. Each float64[c]."""
+class _Costs(NamedTuple):
+    """Iterations, and of one of them: operations, operations of full matrix units, bytes moved. Each float64[c]."""
+
+    iterations: NDArray[np.float64]
+    operations: NDArray[np.float64]
+    padded_operations: NDArray[np.float64]
+    transfer: NDArray[np.float64]
 
 
 def _product_costs(
@@ -150,7 +171,7 @@ def _product_costs(
     output_bounds: NDArray[np.float64],
     kernel_bounds: NDArray[np.float64],
     device: DeviceDescription,
-) -> Costs:
+) -> _Costs:
     """A convolution or dot: the output tile stays while the tiles of the kernel pass."""
     shapes = tensors.product(node)
     output = _tensor(tensors, node, device)
@@ -158,11 +179,12 @@ def _product_costs(
     iterations = output.iterations(output_bounds).prod(axis=1)
     output_elements = output_tile.prod(axis=1)
     if shapes is None:
-        return iterations, 2 * output_elements, output_elements * output.element_bytes
+        return _Costs(iterations, 2 * output_elements, 2 * output_elements, output_elements * output.element_bytes)
     kernel = _tensor(tensors, shapes.second, device)
     kernel_tile = kernel.tiles(kernel_bounds)
-    # Dimensions of the kernel that are summed over multiply the iterations; its output features are the output's.
-    summed = np.array([dimension != _output_feature(tensors, node, shapes.second) for dimension in kernel.logical])
+    # Dimensions of the kernel that are summed over multiply the iterations; its others are also the output's.
+    roles = dimension_roles(tensors, node, 2)
+    summed = np.array(_summed(tensors, node, kernel), bool)
     depth_tile = kernel_tile[:, summed].prod(axis=1)
     steps = kernel.iterations(kernel_bounds)[:, summed].prod(axis=1)
     source = _tensor(tensors, shapes.first, device)
@@ -180,7 +202,24 @@ def _product_costs(
         + kernel_tile.prod(axis=1) * kernel.element_bytes
         + source_elements * source.element_bytes
     )
-    return iterations * steps, 2 * output_elements * depth_tile, transfer
+    contracted = np.array([roles[dimension] is Role.CONTRACTED for dimension in kernel.logical], bool)
+    output_roles = dimension_roles(tensors, node, 0)
+    kept = np.array([output_roles[dimension] is Role.KEPT for dimension in output.logical], bool)
+    if tensors.graph.node_opcode[node] == features.OPCODE_IDS["dot"]:
+        # Both operands keep dimensions of the output; those of the second stand last.
+        first = len(output.logical) - sum(roles[dimension] is Role.KEPT for dimension in kernel.logical)
+        kept &= np.array([dimension >= first for dimension in output.logical], bool)
+    padded = 2 * output_elements * depth_tile
+    for tensor, tile, chosen in ((kernel, kernel_tile, contracted), (output, output_tile, kept)):
+        real = np.minimum(tile[:, chosen], tensor.sizes[chosen]).prod(axis=1)
+        padded = padded * np.ceil(real / _MATRIX_UNIT) * _MATRIX_UNIT / np.maximum(tile[:, chosen].prod(axis=1), 1.0)
+    return _Costs(iterations * steps, 2 * output_elements * depth_tile, padded, transfer)
+
+
+def _summed(tensors: GraphTensors, node: int, kernel: TiledTensor) -> tuple[bool, ...]:
+    """Whether each dimension of the kernel, in physical order, is summed over."""
+    roles = dimension_roles(tensors, node, 2)
+    return tuple(roles[dimension] in (Role.CONTRACTED, Role.SPATIAL) for dimension in kernel.logical)
 
 
 def _reuse(kernel_tile: NDArray[np.float64], summed: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -189,21 +228,15 @@ def _reuse(kernel_tile: NDArray[np.float64], summed: NDArray[np.bool_]) -> NDArr
     return reuse
 
 
-def _output_feature(tensors: GraphTensors, node: int, kernel: int) -> int:
-    """The dimension of the kernel that is a dimension of the output; the last one for a dot."""
-    if tensors.graph.node_opcode[node] == features.OPCODE_IDS["convolution"]:
-        return int(tensors.graph.node_feat[node, features.KERNEL_OUTPUT_FEATURE])
-    return len(tensors.dimensions(kernel)) - 1
-
-
 def _loop_costs(
     tensors: GraphTensors, moved: list[int], output_bounds: NDArray[np.float64], device: DeviceDescription
-) -> Costs:
+) -> _Costs:
     """A loop over one large tensor: every instruction is done, and all of the tensors moved, in shares of the tile."""
     tensor = _tensor(tensors, int(np.argmax(tensors.elements)), device)
     share = tensor.tiles(output_bounds).prod(axis=1) / max(tensor.sizes.prod(), 1.0)
     iterations = tensor.iterations(output_bounds).prod(axis=1)
-    return iterations, operations(tensors).sum() * share, tensors.bytes[moved].sum() * share
+    done = operations(tensors).sum() * share
+    return _Costs(iterations, done, done, tensors.bytes[moved].sum() * share)
 
 
 def _tensor(tensors: GraphTensors, node: int, device: DeviceDescription) -> TiledTensor:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_model import features
-from cost_model.analytical.layout import LayoutCosts, TensorDecisions, decide
+from cost_model.analytical.layout import PASS_LAYOUT_ON, LayoutCosts, TensorDecisions, decide
 from cost_model.analytical.memory import padded_bytes, physical_order
+from cost_model.analytical.roles import Role, dimension_roles
 from cost_model.analytical.roofline import base_seconds, operations, traffic
 from cost_model.analytical.tensors import GraphTensors, Order
 from cost_model.descriptors.base import Descriptors
@@ -26,16 +25,17 @@ from cost_model.devices import DeviceDescription
 from cost_model.features import OPCODE_IDS
 from cost_model.graph import LayoutConfigs, ProgramGraph
 
-
-class Role(IntEnum):
-    """What a dimension is to the node that reads or writes the tensor."""
-
-    UNKNOWN = 0
-    BATCH = 1
-    KEPT = 2  # an output feature, or a dimension of one operand that the output has, too
-    CONTRACTED = 3
-    SPATIAL = 4
-
+_CLASSES: Final = {
+    "argument": ("parameter", "constant", "iota", "get-tuple-element"),
+    "product": ("convolution", "dot"),
+    "reduction": ("reduce", "reduce-window", "select-and-scatter", "sort"),
+    "movement": (
+        *("transpose", "reshape", "broadcast", "bitcast", "slice", "dynamic-slice", "dynamic-update-slice", "pad"),
+        *("concatenate", "reverse", "gather", "scatter"),
+    ),
+    "elementwise": PASS_LAYOUT_ON,
+}
+"""Kinds of instructions that a forced layout parts from the node: what would have been fused, or folded into it."""
 
 _OPCODES: Final = tuple(OPCODE_IDS[name] for name in ("convolution", "dot", "reshape"))
 _PLACES: Final = 3
@@ -57,6 +57,8 @@ ITEM_COLUMNS: Final = (
     *("log_copy_share", "copy_share", "log_operations_share", "log_traffic_share"),
     *("asked_minor_size", "asked_second_minor_size", "default_minor_size", "default_second_minor_size"),
     *("element_bytes", "group_size", "group_has_parameter"),
+    *(f"producer_is_{kind}" for kind in _CLASSES),
+    *(f"consumed_by_{kind}" for kind in _CLASSES),
     *("neighbour_agrees", "neighbour_disagrees", "first_of_its_order"),
 )
 """Names of the columns of an item. Shares, sizes and numbers of bytes are scaled to be about one."""
@@ -105,13 +107,15 @@ class LayoutDescriber:
         self._traffic = traffic(tensors, device)
         self._operations = operations(tensors)
         self._totals = max(self._traffic.sum(), 1.0), max(self._operations.sum(), 1.0)
+        self._kinds = np.stack([tensors.is_opcode(*names) for names in _CLASSES.values()], axis=1)
+        self._consumed_by = _consumers(tensors, self._kinds)
         groups = self._costs.groups
         self._group_sizes = np.bincount(groups, minlength=len(graph))
         self._fixed_groups = set(groups[tensors.is_opcode("parameter")].tolist())
         self._configurable = [
             _Tensor(
                 row, place, node, producer, dimensions, tensors.default_order(producer),
-                _roles(tensors, node, place, dimensions), int(groups[producer]),
+                dimension_roles(tensors, node, place), int(groups[producer]),
             )
             for row, place, producer in tensors.configurable()
             for node, dimensions in [(int(graph.node_config_ids[row]), tensors.dimensions(producer))]
@@ -176,6 +180,8 @@ class LayoutDescriber:
             width / 4,
             np.log2(self._group_sizes[tensor.group]) / 4,
             float(tensor.group in self._fixed_groups),
+            *self._kinds[tensor.producer].astype(float),
+            *self._consumed_by[tensor.producer].astype(float),
         ]
 
     def _summary(
@@ -195,6 +201,14 @@ class LayoutDescriber:
             decided / tensors, changed / tensors, np.log1p(decided), np.log1p(changed), np.log10(copied + 1e-4),
         ]  # fmt: skip
         return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _consumers(tensors: GraphTensors, kinds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether instructions of a kind read the output of a node, bool[n, kinds]."""
+    result = np.zeros_like(kinds)
+    users, producers = tensors.graph.edge_index[~tensors.is_call].T
+    np.logical_or.at(result, producers, kinds[users])
+    return result
 
 
 def _neighbours(decided: Sequence[tuple[_Tensor, TensorDecisions]], configs: int) -> list[NDArray[np.float32]]:
@@ -238,38 +252,3 @@ def _size(dimensions: tuple[int, ...], order: Order, place: int) -> float:
 
 def _log_share(share: float) -> float:
     return float(np.log10(share + _SMALLEST_SHARE)) / 3
-
-
-def _roles(tensors: GraphTensors, node: int, place: int, dimensions: tuple[int, ...]) -> tuple[Role, ...]:
-    """The role of every dimension of one tensor of a convolution or dot; UNKNOWN elsewhere."""
-    opcode = tensors.graph.node_opcode[node]
-    if opcode == OPCODE_IDS["convolution"]:
-        return _convolution_roles(tensors.graph.node_feat[node], place, len(dimensions))
-    split = tensors.dot_dimensions(node) if opcode == OPCODE_IDS["dot"] else None
-    if split is None:
-        return (Role.UNKNOWN,) * len(dimensions)
-    batch, own = split.batch, (split.first, split.second)
-    if place == 0:
-        return (*(Role.BATCH for _ in batch), *(Role.KEPT for _ in range(len(dimensions) - len(batch))))
-    roles = [Role.CONTRACTED] * len(dimensions)
-    free = list(range(len(dimensions)))
-    for sizes, role in ((batch, Role.BATCH), (own[place - 1], Role.KEPT)):
-        for size in sizes:
-            match = next((each for each in free if dimensions[each] == size), None)
-            if match is not None:
-                roles[match] = role
-                free.remove(match)
-    return tuple(roles)
-
-
-def _convolution_roles(row: NDArray[np.float32], place: int, rank: int) -> tuple[Role, ...]:
-    batch, feature, of_batch, of_feature = (
-        (features.OUTPUT_BATCH, features.OUTPUT_FEATURE, Role.BATCH, Role.KEPT),
-        (features.INPUT_BATCH, features.INPUT_FEATURE, Role.BATCH, Role.CONTRACTED),
-        (features.KERNEL_INPUT_FEATURE, features.KERNEL_OUTPUT_FEATURE, Role.CONTRACTED, Role.KEPT),
-    )[place]
-    roles = [Role.SPATIAL] * rank
-    for column, role in ((batch, of_batch), (feature, of_feature)):
-        if 0 <= row[column] < rank:
-            roles[int(row[column])] = role
-    return tuple(roles)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cost_model import features
 from cost_model.analytical.roofline import operations
 from cost_model.analytical.tensors import GraphTensors
-from cost_model.analytical.tile_tpu import TiledTensor, TileTerms, tpu_tile_terms
+from cost_model.analytical.tile_tpu import TiledTensor, TileTerms, kernel_interface, tpu_tile_terms
 from cost_model.descriptors.base import Descriptors, without_items
 from cost_model.devices import DeviceDescription
 from cost_model.graph import ProgramGraph, TileConfigs
@@ -22,16 +22,22 @@ from cost_model.graph import ProgramGraph, TileConfigs
 _DIMENSIONS: Final = 4
 """Minor-most dimensions that have columns of their own; all others count together in the last."""
 
+_SHORTEST: Final = 1e-9
+"""Seconds; a kernel that computes or moves nothing is not divided by zero."""
+
 _OF_DIMENSION: Final = ("log_units", "log_iterations", "share", "waste")
 
 SUMMARY_COLUMNS: Final = (
-    *("is_convolution", "is_dot", "has_reduce", "element_bytes", "rank", "log_operations", "log_bytes"),
-    *("log_iterations", "log_compute", "log_transfer", "log_intensity", "overhead_share", "log_seconds"),
+    *("is_convolution", "is_dot", "has_reduce", "element_bytes", "rank", "log_ideal", "log_kernel_intensity"),
+    *("log_output_iterations", "log_own_iterations", "log_iterations", "log_own_seconds"),
+    *("log_seconds", "log_padded_seconds", "log_padded_compute", "log_transfer"),
+    *("log_intensity", "overhead_share", "log_iteration_compute", "log_iteration_transfer"),
     *("log_output_elements", "log_kernel_elements", "is_one_tile", "has_kernel_bounds", "log_input_elements"),
     *(f"output_{place}_{name}" for place in range(_DIMENSIONS) for name in _OF_DIMENSION),
     *(f"kernel_{place}_{name}" for place in range(_DIMENSIONS) for name in _OF_DIMENSION),
 )
-"""Names of the columns of a tile."""
+"""Names of the columns of a tile. Seconds are shares of what the kernel takes without any loss, those of one iteration
+shares of what it takes to start its transfers."""
 
 
 class TpuTileDescriber:
@@ -45,6 +51,8 @@ class TpuTileDescriber:
     def __init__(self, graph: ProgramGraph, device: DeviceDescription) -> None:
         self._tensors = GraphTensors(graph)
         self._device = device
+        inputs, outputs = kernel_interface(self._tensors)
+        self._moved = float(self._tensors.bytes[inputs + outputs].sum())
 
     def describe(self, configs: TileConfigs) -> Descriptors:
         """The columns of a batch of tiles, `SUMMARY_COLUMNS`; a tile has no items."""
@@ -53,16 +61,27 @@ class TpuTileDescriber:
         kernel_tile = np.ones(len(configs))
         if terms.kernel is not None:
             kernel_tile = terms.kernel.tiles(terms.kernel_bounds).prod(axis=1)
-        per_iteration = np.maximum(terms.compute, terms.transfer) + terms.overhead
+        per_iteration = np.maximum(terms.padded_compute, terms.transfer) + terms.overhead
         inputs = configs.config_feat[:, features.INPUT_BOUNDS.entries].astype(np.float64)
+        ideal_compute = max(operations(self._tensors).sum() / self._device.peak_bfloat16, _SHORTEST)
+        ideal_transfer = max(self._moved / self._device.memory_bandwidth, _SHORTEST)
+        ideal = max(ideal_compute, ideal_transfer)
+        own_iterations = terms.output_iterations * _own_steps(terms)
+        padded_seconds = terms.iterations * per_iteration + terms.transfer
         columns = [
-            *self._kernel_columns(terms, len(configs)),
+            *self._kernel_columns(terms, len(configs), ideal, ideal_compute / ideal_transfer),
+            np.log2(terms.output_iterations),
+            np.log2(own_iterations),
             np.log2(terms.iterations),
-            _log10(terms.compute),
-            _log10(terms.transfer),
-            _log10(terms.compute) - _log10(terms.transfer),
+            _log10((own_iterations * per_iteration + terms.transfer) / ideal),
+            _log10(terms.seconds / ideal),
+            _log10(padded_seconds / ideal),
+            _log10(terms.iterations * terms.padded_compute / ideal_compute),
+            _log10(terms.iterations * terms.transfer / ideal_transfer),
+            _log10(terms.padded_compute) - _log10(terms.transfer),
             terms.overhead / per_iteration,
-            _log10(terms.seconds),
+            _log10(terms.padded_compute / terms.overhead),
+            _log10(terms.transfer / terms.overhead),
             np.log2(output_tile),
             np.log2(kernel_tile),
             (terms.iterations <= 1).astype(np.float64),
@@ -73,20 +92,34 @@ class TpuTileDescriber:
         ]
         return without_items(np.stack(columns, axis=1).astype(np.float32))
 
-    def _kernel_columns(self, terms: TileTerms, count: int) -> list[NDArray[np.float64]]:
-        tensors = self._tensors
-        kinds = [
-            float(tensors.is_opcode(*names).any())
-            for names in (("convolution",), ("dot",), ("reduce", "reduce-window"))
-        ]
-        facts = [
-            *kinds,
-            terms.output.element_bytes / 4,
-            len(terms.output.sizes) / 4,
-            float(_log10(operations(tensors).sum())),
-            float(_log10(tensors.bytes.max())),
-        ]
+    def _kernel_columns(
+        self, terms: TileTerms, count: int, ideal: float, intensity: float
+    ) -> list[NDArray[np.float64]]:
+        opcodes = (("convolution",), ("dot",), ("reduce", "reduce-window"))
+        kinds = [float(self._tensors.is_opcode(*names).any()) for names in opcodes]
+        sizes = [terms.output.element_bytes / 4, len(terms.output.sizes) / 4]
+        facts = [*kinds, *sizes, np.log10(ideal / terms.overhead), np.log10(intensity)]
         return [np.full(count, fact) for fact in facts]
+
+
+def _own_steps(terms: TileTerms) -> NDArray[np.float64]:
+    """Steps along dimensions of the kernel that no dimension of the output walks along with, float64[c].
+
+    A batch dimension of a dot that was written as a convolution is a dimension of the window and of the output: of one
+    size, with one bound.
+    """
+    steps = np.ones(len(terms.iterations))
+    if terms.kernel is None:
+        return steps
+    counts = terms.kernel.iterations(terms.kernel_bounds)
+    for place, summed in enumerate(terms.summed):
+        if summed:
+            size = terms.kernel.sizes[place]
+            bound = terms.kernel_bounds[:, place]
+            together = [terms.output_bounds[:, other] == bound for other in np.flatnonzero(terms.output.sizes == size)]
+            tied = np.any(together, axis=0) if together else np.zeros(len(steps), bool)
+            steps = steps * np.where(tied, 1.0, counts[:, place])
+    return steps
 
 
 def _dimension_columns(tensor: TiledTensor | None, bounds: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from autotune.evaluation import Estimated, Evaluation
 from autotune.hlo.kernels import Kernel, is_one_kernel, split_kernels
 from autotune.hlo.program import Program
-from autotune.hlo.window_config import NO_ESTIMATE
+from autotune.hlo.window_config import PENALTY
 from autotune.spaces.layout import LayoutConfig
 from autotune.spaces.tpu_tile import TpuTileSpace
 from autotune.targets.base import KernelProvider, KernelTarget, Target
@@ -46,8 +46,9 @@ def kernels_of(target: Target, program: Program) -> list[Kernel]:
 def list_tiles(target: KernelTarget, kernel: Kernel) -> ListedKernel:
     """Let the compiler list the tiles of a kernel.
 
-    Cycles are those of the kernel alone. The tile that it has in its program is the default if it is on the list; where
-    it is not, it was chosen for operands in the scratchpad, and the default is the cheapest tile of the list.
+    Cycles are those of the kernel alone; tiles that the compiler gives none, or a penalty, are left out. The tile that
+    it has in its program is the default if it is on the list; where it is not, it was chosen for operands in the
+    scratchpad, and the default is the cheapest tile of the list.
 
     Raises:
         SpaceError: there is no choice, or the kernel cannot be compiled alone.
@@ -61,7 +62,7 @@ def list_tiles(target: KernelTarget, kernel: Kernel) -> ListedKernel:
     drawn = []
     for config in space.enumerate():
         candidate = space.candidate(config)
-        if candidate is not None and candidate.cycles != NO_ESTIMATE:
+        if candidate is not None and candidate.cycles < PENALTY:
             outcome = Estimated(float(candidate.cycles), float(default.cycles))
             drawn.append(Drawn(Evaluation(config, outcome), LISTED))
     return ListedKernel(space, drawn)
