@@ -11,6 +11,7 @@ from autotune.errors import AutotuneError
 from autotune.hlo.kernels import is_one_kernel, split_kernels
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read
+from autotune.ranking.models import ModelsOf, choose_models
 from autotune.result import SearchResult
 from autotune.spaces.base import Space
 from autotune.strategies import STRATEGIES
@@ -19,9 +20,6 @@ from autotune.targets.base import KernelProvider, PreparedProgram, Target
 from autotune.tiles import KernelTiles, better_tiles, search_tiles, tile_budget
 from autotune.tuner import Progress, Tuner
 from cost_model import CostModel
-from cost_model.errors import CostModelError
-
-MODEL_CHOICES = "auto (the analytical model of the target's device), none, or a name that CostModel.load knows"
 
 
 def search(
@@ -52,8 +50,9 @@ def search(
         budget: how many configs may be evaluated besides the default, those already in the database included.
         time_limit: seconds after which no further evaluation starts; None for no limit.
         strategy: "evolutionary" or "random".
-        model: "auto" for the analytical model of the target's device, "none", a name or path for `CostModel.load`, or a
-            model.
+        model: ranks proposals: "auto" for the model that ships for the target and the space, else the analytical one
+            of its device; "analytical", "none", a name or path for `CostModel.load`, or a model. It is adapted to the
+            program while evaluations come in, and the analytical one stands in where it ranks better.
         seed: of the search; the same seed proposes the same configs (measurements still differ).
         database: path of the evaluation database, or one that the caller owns; None for the one in the user's folder.
         reuse: whether evaluations in the database count.
@@ -83,10 +82,10 @@ def search(
         on_stage("reading the program")
         if not isinstance(program, Program):
             program = read(Path(program), module_name=module_name, keep_kernels=kernels)
-        cost_model = _cost_model(model, chosen)
+        models = choose_models(model, chosen.description.cost_model_device)
         if not isinstance(database, Database):
             database = owned_database = Database.open(Path(database) if database is not None else None)
-        run = _Run(chosen, cost_model, database, budget, time_limit, strategy, seed, reuse, on_progress, on_stage)
+        run = _Run(chosen, models, database, budget, time_limit, strategy, seed, reuse, on_progress, on_stage)
         if kernels and is_one_kernel(program.proto):
             return _search_kernel(run, program)
         return _search_program(run, program, space)
@@ -102,7 +101,7 @@ class _Run:
     """What the stages of one search have in common: the arguments of `search`."""
 
     target: Target
-    model: CostModel | None
+    models: ModelsOf
     database: Database
     budget: int
     time_limit: float | None
@@ -112,16 +111,15 @@ class _Run:
     on_progress: Callable[[Progress], None]
     on_stage: Callable[[str], None]
 
-    def tuner(
-        self, target: Target, prepared: PreparedProgram, space: Space, model: CostModel | None, budget: int
-    ) -> Tuner:
+    def tuner(self, target: Target, prepared: PreparedProgram, space: Space, budget: int) -> Tuner:
+        models = self.models(space.kind)
         return Tuner(
             target=target,
             prepared=prepared,
             space=space,
             strategy=STRATEGIES[self.strategy](space),
-            cost_model=model,
-            graph=prepared.graph if model is not None else None,
+            cost_models=models,
+            graph=prepared.graph if models else None,
             database=self.database,
             budget=budget,
             time_limit=self.time_limit,
@@ -139,7 +137,7 @@ def _search_program(run: _Run, program: Program, space: str) -> SearchResult:
     choices = target.space(prepared, space)
     both = space == "auto" and choices.kind == "layout" and isinstance(target, KernelProvider)
     for_tiles = tile_budget(run.budget) if both else 0
-    result = run.tuner(target, prepared, choices, run.model, run.budget - for_tiles).run()
+    result = run.tuner(target, prepared, choices, run.budget - for_tiles).run()
     if not for_tiles or result.interrupted:
         return result
     assert isinstance(target, KernelProvider)
@@ -147,7 +145,7 @@ def _search_program(run: _Run, program: Program, space: str) -> SearchResult:
     tiles = search_tiles(
         target.kernel_target,
         target.kernels(prepared, result.best.config),
-        model=_tile_model(run.model, target),
+        models=run.models("tile"),
         database=run.database,
         budget=for_tiles,
         strategy=run.strategy,
@@ -175,26 +173,5 @@ def _search_kernel(run: _Run, program: Program) -> SearchResult:
     prepared = target.prepare_kernel(kernel)
     named = replace(prepared.program, source=program.source, notes=program.notes)
     prepared = replace(prepared, program=named, notes=program.notes)
-    tuner = run.tuner(target, prepared, target.space(prepared, "tile"), _tile_model(run.model, run.target), run.budget)
-    result = tuner.run()
+    result = run.tuner(target, prepared, target.space(prepared, "tile"), run.budget).run()
     return replace(result, tiles=(KernelTiles(kernel, (kernel.name,), 1.0, result),))
-
-
-def _cost_model(model: str | CostModel, target: Target) -> CostModel | None:
-    if isinstance(model, CostModel):
-        return model
-    if model == "none":
-        return None
-    name = f"analytical:{target.description.cost_model_device}" if model == "auto" else model
-    try:
-        return CostModel.load(name)
-    except CostModelError as error:
-        raise AutotuneError(f"cost model {model!r}: {error}") from error
-
-
-def _tile_model(model: CostModel | None, target: Target) -> CostModel | None:
-    """The same model, unless it knows layouts only."""
-    card = getattr(model, "card", None)
-    if card is None or card.space == "tile":
-        return model
-    return CostModel.load(f"analytical:{target.description.cost_model_device}")

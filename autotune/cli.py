@@ -68,7 +68,10 @@ def search(
         ),
     ] = "auto",
     strategy: Annotated[str, typer.Option(help="evolutionary (guided by the cost model) or random.")] = "evolutionary",
-    model: Annotated[str, typer.Option(help="Cost model: auto, none, or a name such as analytical:cpu.")] = "auto",
+    model: Annotated[
+        str,
+        typer.Option(help="Cost model: auto (one that ships, or analytical), none, name or path."),
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result.", show_default="FILE with the ending .autotune")

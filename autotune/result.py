@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.errors import AutotuneError
 from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measured
+from autotune.ranking import Standing
 from autotune.spaces.base import Config, JsonObject, Space, config_id
 from autotune.targets.base import PreparedProgram, TargetDescription, TiledProgram, TunedProgram
 from autotune.targets.isolation import run_in_child
@@ -76,8 +78,7 @@ class SearchResult:
         comparison: the final one; None when the search was interrupted before it, or for estimates.
         scores: of the cost model, by config id.
         reused: how many evaluations came from the database.
-        rank_correlation: Kendall tau between model scores and costs, nan if unknown.
-        model_trusted: whether the cost model still chose at the end.
+        ranking: how well proposals were ranked at the end; None without a cost model.
         stopped: why the search ended.
         seconds: wall time of the search.
         tiles: of the dearest kernels, where the target tries them after the layouts.
@@ -101,12 +102,16 @@ class SearchResult:
     comparison: Comparison | None
     scores: Mapping[str, float]
     reused: int
-    rank_correlation: float
-    model_trusted: bool
+    ranking: Standing | None
     stopped: str
     seconds: float
     tiles: tuple[KernelTiles, ...] = ()
     tiled: TiledProgram | None = None
+
+    @property
+    def rank_correlation(self) -> float:
+        """Kendall's tau between the scores of the cost model, as it is, and the costs; nan if unknown."""
+        return math.nan if self.ranking is None else self.ranking.first_correlation
 
     @property
     def improved(self) -> bool:
@@ -211,8 +216,7 @@ class SearchResult:
                 "stopped": self.stopped,
                 "seconds": round(self.seconds, 3),
                 "reused": self.reused,
-                "rank_correlation": None if self.rank_correlation != self.rank_correlation else self.rank_correlation,
-                "model_trusted": self.model_trusted,
+                "ranking": None if self.ranking is None else self.ranking.to_json(),
             },
             "verdict": self.verdict,
             "improved": self.improved,

@@ -153,7 +153,7 @@ def search_tiles(
     target: KernelTarget,
     kernels: list[Kernel],
     *,
-    model: CostModel | None,
+    models: Sequence[CostModel],
     database: Database,
     budget: int,
     strategy: str,
@@ -167,7 +167,7 @@ def search_tiles(
     Args:
         target: of the kernels.
         kernels: all of the program's; equal ones are searched once.
-        model: ranks the tiles; None takes the compiler's order.
+        models: rank the tiles, see `Ranker`; none takes the compiler's order.
         database: keeps the evaluations.
         budget: evaluations in all.
         strategy: by name.
@@ -196,8 +196,8 @@ def search_tiles(
                 prepared=prepared,
                 space=space,
                 strategy=STRATEGIES[strategy](space),
-                cost_model=model,
-                graph=program_graph(kernel.module) if model is not None else None,
+                cost_models=models,
+                graph=program_graph(kernel.module) if models else None,
                 database=database,
                 budget=budget // count + (searched < budget % count),
                 seed=seed,

@@ -8,18 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotune.database import Database, EvaluationKey
-from autotune.errors import AutotuneError, DefaultFailedError
+from autotune.errors import DefaultFailedError
 from autotune.evaluation import Evaluation, Failed, LabelKind
+from autotune.ranking import Ranker, Standing
 from autotune.result import Comparison, SearchResult, noise_level
 from autotune.spaces.base import Config, Space, config_id
 from autotune.strategies.base import Strategy
 from autotune.targets.base import PreparedProgram, Target
 from cost_model import CostModel, ProgramGraph
-from cost_model.errors import CostModelError
-from cost_model.metrics import kendall_tau
 
 BATCH = 6
 """Configs chosen from one round of proposals, before the strategy learns and the model scores again."""
@@ -30,10 +28,6 @@ PROPOSALS = 384
 _EXPLORERS = 0.34
 """Share of a batch drawn from the proposals without asking the model."""
 
-_TRUST_AFTER = 12
-"""Evaluations after which a model whose ranks do not follow them (tau below `_TRUST_TAU`) is no longer asked."""
-
-_TRUST_TAU = 0.1
 _FINALISTS = 3
 _UNCONFIRMED_GAIN = 0.1
 """Smallest gain that counts when there was no comparison at the end: the best of many short looks flatters itself."""
@@ -49,8 +43,7 @@ class Progress:
         reused: how many came from the database.
         best_cost: of the best config so far relative to the default (1 = the default).
         failures: count by reason.
-        rank_correlation: Kendall tau between model scores and costs, nan while unknown.
-        model_asked: whether the cost model still chooses.
+        ranking: how well proposals are ranked; None without a cost model.
         stage: what is going on, in words.
     """
 
@@ -59,15 +52,13 @@ class Progress:
     reused: int
     best_cost: float
     failures: dict[str, int]
-    rank_correlation: float
-    model_asked: bool
+    ranking: Standing | None
     stage: str
 
 
 @dataclass
 class _State:
     known: dict[str, Evaluation] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
     reused: int = 0
 
     def evaluations(self) -> list[Evaluation]:
@@ -82,8 +73,8 @@ class Tuner:
         prepared: the program, prepared by `target`.
         space: what may be changed.
         strategy: proposes.
-        cost_model: chooses among proposals; None to take them as they come.
-        graph: of `prepared.module`; needed with a cost model.
+        cost_models: choose among proposals, see `Ranker`; none to take proposals as they come.
+        graph: what the models see of the program; needed with a cost model.
         database: keeps every evaluation; each is committed before the next one starts.
         budget: evaluations besides the default and the references, those in the database included.
         time_limit: seconds for the search (the comparison at the end is not cut short); None for no limit.
@@ -99,8 +90,8 @@ class Tuner:
         prepared: PreparedProgram,
         space: Space,
         strategy: Strategy,
-        cost_model: CostModel | None,
-        graph: ProgramGraph | None,
+        cost_models: Sequence[CostModel] = (),
+        graph: ProgramGraph | None = None,
         database: Database,
         budget: int,
         time_limit: float | None = None,
@@ -112,8 +103,10 @@ class Tuner:
         self._prepared = prepared
         self._space = space
         self._strategy = strategy
-        self._model = cost_model if strategy.guided else None
-        self._graph = graph
+        self._model_name = cost_models[0].name if cost_models and strategy.guided else "none"
+        self._ranker: Ranker | None = None
+        if cost_models and graph is not None and strategy.guided:
+            self._ranker = Ranker(cost_models, graph, space)
         self._database = database
         self._budget = budget
         self._time_limit = time_limit
@@ -152,8 +145,7 @@ class Tuner:
             if self._space.contains(evaluation.config):
                 self._state.known[config_id(evaluation.config)] = evaluation
         self._state.reused = self._done()
-        self._score_new(self._state.evaluations())
-        self._strategy.observe(self._state.evaluations())
+        self._learn(self._state.evaluations())
 
     def _evaluate_fixed(self) -> None:
         """The default and the references are always evaluated, and cost no budget."""
@@ -201,15 +193,13 @@ class Tuner:
                     pool.setdefault(config_id(config), config)
         candidates = list(pool.values())
         order = self._rng.permutation(len(candidates))
-        if self._model is None or self._graph is None or not self._model_trusted():
+        scores = self._ranker.rank(candidates) if self._ranker is not None and candidates else None
+        if scores is None:
             return [candidates[index] for index in order[:count]]
-        scores = self._scores(self._model, self._graph, candidates)
         ranked = order[np.argsort(scores[order], kind="stable")]  # ties in random order
         explorers = math.ceil(_EXPLORERS * count) if count > 1 else int(self._rng.random() < _EXPLORERS)
         favourites = [int(index) for index in ranked[: count - explorers]]
         others = [int(index) for index in order if int(index) not in set(favourites)][:explorers]
-        for index in (*favourites, *others):
-            self._state.scores[config_id(candidates[index])] = float(scores[index])
         return [candidates[index] for index in (*favourites, *others)]
 
     def _evaluate(self, configs: Sequence[Config]) -> None:
@@ -217,9 +207,13 @@ class Tuner:
         for evaluation in evaluations:
             self._database.record(self._key, evaluation)
             self._state.known[config_id(evaluation.config)] = evaluation
-        self._score_new(evaluations)
-        self._strategy.observe(evaluations)
+        self._learn(evaluations)
         self._report("searching")
+
+    def _learn(self, evaluations: Sequence[Evaluation]) -> None:
+        if self._ranker is not None:
+            self._ranker.observe(evaluations)
+        self._strategy.observe(evaluations)
 
     def _compare(self) -> Comparison | None:
         """Evaluate the finalists, the references and the default once more, together and for longer.
@@ -284,40 +278,6 @@ class Tuner:
     def _succeeded(self) -> list[Evaluation]:
         return [evaluation for evaluation in self._state.known.values() if evaluation.cost is not None]
 
-    def _score_new(self, evaluations: Sequence[Evaluation]) -> None:
-        """Keep the model's score of everything that was evaluated, for the rank correlation."""
-        new = [e.config for e in evaluations if config_id(e.config) not in self._state.scores]
-        if self._model is None or self._graph is None or not new:
-            return
-        scores = self._scores(self._model, self._graph, new)
-        for config, score in zip(new, scores, strict=True):
-            self._state.scores[config_id(config)] = float(score)
-
-    def _scores(self, model: CostModel, graph: ProgramGraph, configs: Sequence[Config]) -> NDArray[np.float32]:
-        """What the model says of configs; float32[c].
-
-        Raises:
-            AutotuneError: it cannot score this program or space; what was evaluated is in the database.
-        """
-        try:
-            return model.score(graph, self._space.encode(configs))
-        except CostModelError as error:
-            raise AutotuneError(f"{error} (here: --model auto)") from error
-
-    def _rank_correlation(self) -> float:
-        pairs = [
-            (self._state.scores[identity], evaluation.cost)
-            for identity, evaluation in self._state.known.items()
-            if evaluation.cost is not None and identity in self._state.scores
-        ]
-        if len(pairs) < 3:
-            return math.nan
-        return float(kendall_tau(np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])))
-
-    def _model_trusted(self) -> bool:
-        tau = self._rank_correlation()
-        return len(self._succeeded()) < _TRUST_AFTER or math.isnan(tau) or tau >= _TRUST_TAU
-
     def _failures(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for evaluation in self._state.known.values():
@@ -334,8 +294,7 @@ class Tuner:
                 reused=self._state.reused,
                 best_cost=min(costs, default=1.0),
                 failures=self._failures(),
-                rank_correlation=self._rank_correlation(),
-                model_asked=self._model is not None and self._model_trusted(),
+                ranking=self._ranker.standing if self._ranker is not None else None,
                 stage=stage,
             )
         )
@@ -360,7 +319,7 @@ class Tuner:
             target=self._target.description,
             space=self._space,
             strategy=self._strategy.name,
-            cost_model=self._model.name if self._model is not None else "none",
+            cost_model=self._model_name,
             seed=self._seed,
             budget=self._budget,
             default=default,
@@ -370,10 +329,9 @@ class Tuner:
             noise=noise,
             evaluations=tuple(self._state.evaluations()),
             comparison=comparison,
-            scores=dict(self._state.scores),
+            scores=self._ranker.scores if self._ranker is not None else {},
             reused=self._state.reused,
-            rank_correlation=self._rank_correlation(),
-            model_trusted=self._model is not None and self._model_trusted(),
+            ranking=self._ranker.standing if self._ranker is not None else None,
             stopped=stopped,
             seconds=seconds,
         )

@@ -51,7 +51,7 @@ def search(
     target: ListedTarget, kernels: list[Kernel], database: Database, *, budget: int = 12, **options: Any
 ) -> list[KernelTiles]:
     standard: dict[str, Any] = {
-        "model": None,
+        "models": (),
         "strategy": "evolutionary",
         "seed": 0,
         "reuse": True,
@@ -137,7 +137,7 @@ def test_a_kernel_without_tiles_says_why_and_the_next_one_is_searched(database: 
 
 def test_what_to_measure_first_is_up_to_the_model_or_else_to_the_cycles(database: Database) -> None:
     by_cycles, by_score = (
-        search(ListedTarget(), [kernel("a", 500)], database, model=model)[0] for model in (None, SmallestFirst())
+        search(ListedTarget(), [kernel("a", 500)], database, models=models)[0] for models in ((), (SmallestFirst(),))
     )
     assert by_cycles.result is not None
     assert len(by_cycles.result.evaluations) == 7, "six tiles and the default: all that there are"
@@ -179,7 +179,7 @@ def test_tiles_with_fewer_cycles_than_the_compiler_s_choice(database: Database) 
 
 def test_tiles_that_were_timed_are_ranked_by_the_clock(database: Database) -> None:
     target = ListedTarget(label=LabelKind.MEASURED)  # of which (1,) is the fastest: 7 times as fast as the default
-    (found,) = search(target, [kernel("a", 500)], database, model=SmallestFirst(), budget=20)
+    (found,) = search(target, [kernel("a", 500)], database, models=(SmallestFirst(),), budget=20)
     assert found.measured
     assert [_bounds(each) for each in found.leading] == [(1,), (2,), (4,)]
     assert found.better is not None

@@ -76,8 +76,7 @@ def searched(
         comparison=None,
         scores={},
         reused=0,
-        rank_correlation=float("nan"),
-        model_trusted=False,
+        ranking=None,
         stopped="budget used up",
         seconds=1.0,
     )

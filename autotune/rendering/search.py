@@ -109,9 +109,10 @@ def render_result(result: SearchResult, files: list[Path]) -> RenderableType:
 def _facts(progress: Progress) -> str:
     gain = 1.0 / progress.best_cost
     facts = [f"best {gain:.2f}x"]
-    if not math.isnan(progress.rank_correlation):
-        model = "" if progress.model_asked else ", not asked"
-        facts.append(f"model tau {progress.rank_correlation:+.2f}{model}")
+    if progress.ranking is not None and not math.isnan(progress.ranking.correlation):
+        how = ", adapted" if progress.ranking.adapted else ""
+        model = how if progress.ranking.asked else ", not asked"
+        facts.append(f"model tau {progress.ranking.correlation:+.2f}{model}")
     if progress.reused:
         facts.append(f"{progress.reused} reused")
     facts += [f"{count} {reason}" for reason, count in progress.failures.items()]
@@ -265,13 +266,20 @@ def _verdict(result: SearchResult) -> Text:
         text.append(f"; {result.reused} reused from the database", style="not bold default")
     text.append(f"; {result.stopped} after {result.seconds:.0f} s", style="not bold default")
     if not math.isnan(result.rank_correlation):
-        asked = "" if result.model_trusted else ", so it was no longer asked"
-        text.append(
-            f"\nrank correlation of {result.cost_model} with the evaluations: "
-            f"tau {result.rank_correlation:+.2f}{asked}",
-            style="not bold default",
-        )
+        text.append(f"\n{_ranking(result)}", style="not bold default")
     return text
+
+
+def _ranking(result: SearchResult) -> str:
+    """How well the cost model ranked the evaluations, and what ranked the proposals at the end."""
+    standing = result.ranking
+    assert standing is not None
+    text = f"rank correlation of {result.cost_model} with the evaluations: tau {result.rank_correlation:+.2f}"
+    used = standing.describe()
+    if used == result.cost_model:
+        return text
+    reached = f" (tau {standing.correlation:+.2f})" if standing.asked else ""
+    return f"{text}; proposals were ranked at the end by {used}{reached}"
 
 
 def _requests(result: SearchResult) -> Text:
