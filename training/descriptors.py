@@ -22,7 +22,7 @@ from cost_model.card import LabelKind, ModelCard, TrainingData
 from cost_model.descriptors.architecture import DescriptorArchitecture
 from cost_model.descriptors.base import Descriptors
 from cost_model.descriptors.network import DescriptorNetwork
-from cost_model.descriptors.scoring import describe, describer_of
+from cost_model.descriptors.scoring import describe, describer_of, tensors_of
 from cost_model.devices import DEVICES
 from cost_model.learned import LearnedCostModel
 from training.data.collections import collection_of
@@ -31,6 +31,10 @@ from training.errors import TrainingError
 
 _LEAST_SPREAD: Final = 1e-3
 """Relative to the spread of a column, below which it is a constant and is left alone."""
+
+_PRIOR: Final = {"layout": ("log_analytical_share", "log_copy_share")}
+"""Columns of the summary that rank about as well by themselves as what is learned, and err elsewhere. On 81 programs of
+31 families (v5e): learned alone .60 to .62, the two columns .62 each, together .65. Tiles gain nothing by it."""
 
 Progress = Callable[[int, int, float], None]
 """Told how many iterations are made, of how many, and the loss."""
@@ -148,7 +152,9 @@ def train_descriptors(
                 raise TrainingError(f"iteration {iteration}: expected a finite loss, found {value}")
             if progress is not None:
                 progress(iteration, recipe.iterations, value)
-    return network.eval()
+    network.eval()
+    _mix_in_prior(network, usable)
+    return network
 
 
 def descriptor_model(
@@ -194,6 +200,25 @@ def _normalise(network: DescriptorNetwork, examples: Sequence[Example]) -> None:
         scale = np.where(spread > _LEAST_SPREAD, 1 / np.maximum(spread, _LEAST_SPREAD), 1.0)
         network.get_buffer(f"{name}_mean").copy_(torch.from_numpy(mean))
         network.get_buffer(f"{name}_scale").copy_(torch.from_numpy(scale))
+
+
+@torch.inference_mode()
+def _mix_in_prior(network: DescriptorNetwork, examples: Sequence[Example]) -> None:
+    """Gives what was learned and the columns of `_PRIOR` the same spread within a program, and half the say each."""
+    names = network.architecture.summary_columns
+    columns = [names.index(name) for name in _PRIOR.get(network.architecture.space, ())]
+    if not columns:
+        return
+    arguments = [tensors_of(each.descriptors, torch.device("cpu")) for each in examples]
+
+    def spread(values: Sequence[Tensor]) -> Tensor:
+        return torch.stack([each.var(0, correction=0) for each in values]).mean(0).sqrt().clamp(min=_LEAST_SPREAD)
+
+    learned = spread([network(*each).mean(0) for each in arguments])
+    scale = network.get_buffer("summary_scale")
+    own = spread([summary * scale for _, _, _, summary in arguments])
+    network.get_buffer("output_scale").fill_(float(1 / learned))
+    network.get_buffer("prior")[columns] = 1 / (len(columns) * own[columns])
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,8 @@ class DescriptorArchitecture:
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter by its name; the first axis of a layer is that of the members."""
         items, summary = len(self.item_columns), len(self.summary_columns)
-        shapes: dict[str, tuple[int, ...]] = {"summary_mean": (summary,), "summary_scale": (summary,)}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("summary_mean", "summary_scale", "prior"), (summary,))
+        shapes["output_scale"] = (1,)
         if items:
             shapes |= {"items_mean": (items,), "items_scale": (items,)}
         for name, (before, after) in self.layers.items():

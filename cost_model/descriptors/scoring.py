@@ -25,7 +25,7 @@ Describer = LayoutDescriber | TpuTileDescriber | CpuTileDescriber
 
 
 class DescriptorScorer:
-    """Scores batches of configs with the weights that a network has now: the mean over its members.
+    """Scores batches of configs with the weights that a network has now.
 
     Args:
         network: the weights.
@@ -54,7 +54,7 @@ class DescriptorScorer:
         check_fits(graph, configs)
         describer = self._describer(graph)
         parts = [
-            self._network(*tensors_of(describe(describer, configs[start : start + _CHUNK]), self._device)).mean(0)
+            self._network.score(*tensors_of(describe(describer, configs[start : start + _CHUNK]), self._device))
             for start in range(0, len(configs), _CHUNK)
         ]
         return np.concatenate([np.zeros(0, np.float32), *(part.cpu().numpy() for part in parts)])

@@ -1,0 +1,288 @@
+"""Which ranker puts the configs of programs of an unseen family in the right order?
+
+Run it as: python -m benchmarks.tau_vs_analytical --json tau_vs_analytical.json [--data DIR]
+
+Over the collections of `autotune collect` in DIR (without --data, those in training/datasets). Families of programs are
+dealt into folds; learned rankers are trained on all folds but one and judged on that one, so every program is judged by
+a model that has seen no program of its family. Three seeds, each with a deal of its own.
+
+- descriptors: the network over hand-made columns (`training.descriptors`).
+- boosted trees, ridge: on the same columns (layouts: those of the config as a whole, and sums over its items).
+- published network: the 2nd-place solution's (--published ITERATIONS; it takes an hour, so it is left out by default).
+- analytical: our own model. For layouts also: padded bytes of the copies that orders other than the default need, and
+  how many tensors are decided; for tiles the fewest iterations and the largest tile.
+
+Columns: tau is Kendall's tau-b, the mean over programs, with its 95 % bootstrap interval over programs; near and random
+are the same over configs drawn near the default and over random ones; top_1 and top_5 how much slower than the best
+config the best of the first 1 or 5 is. better_by is the mean by which the tau of descriptors is higher, program by
+program, with its interval. Costs that differ by less than 0.1 % are ties.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import math
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.common import REPOSITORY, parser, publish
+from cost_model import CostModel
+from cost_model.descriptors.architecture import DescriptorArchitecture
+from cost_model.descriptors.base import Descriptors
+from cost_model.descriptors.scoring import tensors_of
+from cost_model.metrics import bootstrap_interval, kendall_tau, top_k_slowdown
+from training.collecting.drawing import FIXED, NEAR, RANDOM
+from training.collecting.programs import family_of
+from training.data.collections import SPLITS, available_splits
+from training.data.store import StoredGraph, open_split
+from training.descriptors import DescriptorRecipe, Example, describe_programs, train_descriptors
+from training.evaluation.evaluate import score_graphs
+from training.recipes import override, published
+from training.trainer import MODEL, Hardware, train
+
+DATASETS: Final = REPOSITORY / "training" / "datasets"
+LEARNED: Final = "descriptors"
+_TIE: Final = 1e-3
+_FEWEST: Final = {"layout": 4, "tile": 10}
+"""Configs that a program must have to be judged."""
+
+Scores = NDArray[np.floating[Any]]
+Ranking = Mapping[str, Scores]
+"""Scores of every program, by its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A program."""
+
+    graph: StoredGraph
+    example: Example
+    ways: NDArray[np.str_]
+
+    @property
+    def family(self) -> str:
+        """Of the program."""
+        return family_of(self.graph.name)
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """With costs that are nearly equal made equal."""
+        logarithms = self.example.log_costs - self.example.log_costs.min()
+        return np.asarray(np.exp(np.round(logarithms / _TIE) * _TIE))
+
+
+def main() -> None:
+    """Judge every collection, and print a table of each."""
+    options = _options()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        data = options.data or _unpack(Path(temporary) / "data")
+        names = list(dict.fromkeys(name for name, _ in available_splits(data) if "-" in name))
+        for name in options.collections or names:
+            rows += _judge(data, name, Path(temporary) / "store", options)
+    publish(f"rankers of unseen families, {options.folds} folds, {options.seeds} seeds", rows, options.json)
+
+
+def _options() -> argparse.Namespace:
+    arguments = parser(__doc__)
+    arguments.add_argument("--data", type=Path, help="the data set; those in training/datasets if not given")
+    arguments.add_argument("--collections", nargs="*", metavar="NAME", help="all in the data set if not given")
+    arguments.add_argument("--folds", type=int, default=6)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--iterations", type=int, default=600, help="of descriptor networks")
+    arguments.add_argument("--published", type=int, default=0, metavar="ITERATIONS", help="also the published network")
+    return arguments.parse_args()
+
+
+def _unpack(folder: Path) -> Path:
+    """The collections that are in the repository."""
+    for path in sorted(DATASETS.glob("*.tar.xz")):
+        with lzma.open(path) as file, tarfile.open(fileobj=file) as archive:
+            archive.extractall(folder, filter="data")
+    return folder
+
+
+def _judge(data: Path, name: str, store: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    kind = name.partition("-")[0]
+    splits = [open_split(data, name, split, store=store) for split in SPLITS if (name, split) in available_splits(data)]
+    manifest = splits[0].manifest
+    assert manifest is not None
+    architecture = DescriptorArchitecture(kind, manifest.device, width=16, members=4)  # type: ignore[arg-type]
+    graphs = [graph for split in splits for graph in split]
+    programs = [
+        Judged(graph, example, _ways(data / name, graph))
+        for graph, example in zip(graphs, describe_programs(graphs, architecture), strict=True)
+    ]
+    programs = [each for each in programs if len(each.costs) >= _FEWEST[kind] and np.ptp(each.costs) > 0]
+    families = sorted({each.family for each in programs})
+    print(f"{name}: {len(programs)} programs of {len(families)} families", flush=True)
+    fixed = _fixed_rankers(programs, kind, f"analytical:{manifest.device}", architecture)
+    taus: dict[str, list[NDArray[np.float64]]] = {ranker: [_taus(programs, scores)] for ranker, scores in fixed.items()}
+    rankings: dict[str, list[Ranking]] = {ranker: [scores] for ranker, scores in fixed.items()}
+    for seed in range(options.seeds):
+        for ranker, scores in _learned_rankers(programs, families, architecture, seed, options).items():
+            rankings.setdefault(ranker, []).append(scores)
+            taus.setdefault(ranker, []).append(_taus(programs, scores))
+            print(f"  seed {seed}, {ranker}: {np.nanmean(taus[ranker][-1]):.3f}", flush=True)
+    ours = np.mean(taus[LEARNED], axis=0)
+    rows = [_row(name, ranker, programs, rankings[ranker], np.mean(taus[ranker], axis=0), ours) for ranker in rankings]
+    label = {"label": manifest.label.value, "programs": len(programs), "families": len(families)}
+    return [{"collection": row.pop("collection"), **label, **row} for row in rows]
+
+
+def _ways(folder: Path, graph: StoredGraph) -> NDArray[np.str_]:
+    """How each distinct config was drawn."""
+    drawn = json.loads((folder / "records" / f"{graph.name}.json").read_text())["ways"]
+    ways = np.full(len(graph), FIXED, dtype="<U16")
+    ways[graph.raw_ids] = drawn
+    return ways
+
+
+def _fixed_rankers(
+    programs: Sequence[Judged], kind: str, analytical: str, architecture: DescriptorArchitecture
+) -> dict[str, Ranking]:
+    """Rankers that learn nothing."""
+    model = CostModel.load(analytical)
+    names = architecture.summary_columns
+
+    def column(name: str, sign: float = 1.0) -> Ranking:
+        place = names.index(name)
+        return {each.graph.name: sign * each.example.descriptors.summary[:, place] for each in programs}
+
+    scored = score_graphs(model, [each.graph for each in programs])
+    result: dict[str, Ranking] = {analytical: {each.graph.name: each.scores for each in scored}}
+    if kind == "layout":
+        return result | {"padded copy bytes": column("log_copy_share"), "decided tensors": column("log_decided")}
+    if architecture.device != "cpu":
+        result["fewest iterations"] = column("log_iterations")
+        result["largest tile"] = column("log_output_elements", -1.0)
+    return result
+
+
+def _learned_rankers(
+    programs: Sequence[Judged],
+    families: Sequence[str],
+    architecture: DescriptorArchitecture,
+    seed: int,
+    options: argparse.Namespace,
+) -> dict[str, Ranking]:
+    """Scores of every program by models that were trained on other families."""
+    order = np.random.default_rng(seed).permutation(len(families))
+    fold = {families[family]: place % options.folds for place, family in enumerate(order)}
+    result: dict[str, dict[str, Scores]] = {}
+    for number in range(options.folds):
+        known = [each for each in programs if fold[each.family] != number]
+        unseen = [each for each in programs if fold[each.family] == number]
+        scorers = {
+            LEARNED: _descriptors(known, architecture, seed, options.iterations),
+            "boosted trees": _on_columns(known, seed, trees=True),
+            "ridge": _on_columns(known, seed, trees=False),
+        }
+        if options.published:
+            scorers["published network"] = _published(known, seed, options.published)
+        for ranker, score in scorers.items():
+            for each in unseen:
+                result.setdefault(ranker, {})[each.graph.name] = score(each)
+    return dict(result)
+
+
+def _descriptors(
+    known: Sequence[Judged], architecture: DescriptorArchitecture, seed: int, iterations: int
+) -> Callable[[Judged], Scores]:
+    recipe = DescriptorRecipe(architecture, iterations=iterations, programs=8, weight_decay=0.3, seed=seed)
+    network = train_descriptors(recipe, [each.example for each in known])
+
+    def score(program: Judged) -> Scores:
+        with torch.inference_mode():
+            scores: Scores = network.score(*tensors_of(program.example.descriptors, torch.device("cpu"))).numpy()
+        return scores
+
+    return score
+
+
+def _on_columns(known: Sequence[Judged], seed: int, *, trees: bool, most: int = 60) -> Callable[[Judged], Scores]:
+    """Regression of logarithms of costs, relative to the mean of their program; every program counts the same."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    random = np.random.default_rng(seed)
+    columns, targets, weights = [], [], []
+    for each in known:
+        chosen = random.permutation(len(each.costs))[:most]
+        costs = each.example.log_costs[chosen]
+        columns.append(_columns(each.example.descriptors.take(chosen)))
+        targets.append(costs - costs.mean())
+        weights.append(np.full(len(chosen), 1 / len(chosen)))
+    table, target, weight = (np.concatenate(parts) for parts in (columns, targets, weights))
+    scaler = StandardScaler().fit(table)
+    model: Any = HistGradientBoostingRegressor(random_state=seed) if trees else Ridge(alpha=1.0)
+    model.fit(scaler.transform(table), target, sample_weight=weight)
+    return lambda program: np.asarray(model.predict(scaler.transform(_columns(program.example.descriptors))))
+
+
+def _columns(descriptors: Descriptors) -> NDArray[np.float64]:
+    """One row per config: its summary, and the logarithm of the sums over its items."""
+    sums = np.zeros((len(descriptors), descriptors.items.shape[1]))
+    np.add.at(sums, descriptors.owner, descriptors.items)
+    return np.concatenate([descriptors.summary, np.sign(sums) * np.log1p(np.abs(sums))], axis=1)
+
+
+def _published(known: Sequence[Judged], seed: int, iterations: int) -> Callable[[Judged], Scores]:
+    recipe = published(known[0].graph.collection)
+    recipe = override(recipe, {"iterations": iterations, "seed": seed})
+    with tempfile.TemporaryDirectory() as folder:
+        train(recipe, [each.graph for each in known], Path(folder) / "out", hardware=Hardware("cpu"))
+        model = CostModel.load(Path(folder) / "out" / MODEL)
+    return lambda program: next(iter(score_graphs(model, [program.graph]))).scores
+
+
+def _taus(programs: Sequence[Judged], ranking: Ranking, way: str | None = None) -> NDArray[np.float64]:
+    """Kendall's tau of every program; nan where it is not defined."""
+    found = []
+    for each in programs:
+        # The default belongs to both ways of drawing.
+        chosen = np.ones(len(each.costs), bool) if way is None else np.isin(each.ways, (way, FIXED))
+        tau = kendall_tau(ranking[each.graph.name][chosen], each.costs[chosen])
+        constant = math.isnan(tau) and np.ptp(each.costs[chosen]) > 0
+        found.append(0.0 if constant else tau)  # a ranker that says nothing is no better than chance
+    return np.array(found)
+
+
+def _row(
+    collection: str,
+    ranker: str,
+    programs: Sequence[Judged],
+    rankings: Sequence[Ranking],
+    taus: NDArray[np.float64],
+    ours: NDArray[np.float64],
+) -> dict[str, Any]:
+    low, high = bootstrap_interval(taus[~np.isnan(taus)], 0)
+    row: dict[str, Any] = {"collection": collection, "ranker": ranker, "tau": float(np.nanmean(taus))}
+    row |= {"tau_low": low, "tau_high": high}
+    if collection.startswith("layout"):
+        for way in (NEAR, RANDOM):
+            row[way] = float(np.nanmean([np.nanmean(_taus(programs, ranking, way)) for ranking in rankings]))
+    for k in (1, 5):
+        slow = [top_k_slowdown(ranking[p.graph.name], p.costs, k) for ranking in rankings for p in programs]
+        row[f"top_{k}"] = float(np.mean(slow))
+    if ranker != LEARNED:
+        difference = ours - taus
+        difference = difference[~np.isnan(difference)]
+        row["better_by"] = float(difference.mean())
+        row["better_low"], row["better_high"] = bootstrap_interval(difference, 0)
+    return row
+
+
+if __name__ == "__main__":
+    main()
