@@ -100,6 +100,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--folds", type=int, default=6)
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--iterations", type=int, default=600, help="of descriptor networks")
+    arguments.add_argument("--members", type=int, default=4, help="of descriptor networks; those that ship have 16")
     arguments.add_argument("--published", type=int, default=0, metavar="ITERATIONS", help="also the published network")
     return arguments.parse_args()
 
@@ -117,7 +118,7 @@ def _judge(data: Path, name: str, store: Path, options: argparse.Namespace) -> l
     splits = [open_split(data, name, split, store=store) for split in SPLITS if (name, split) in available_splits(data)]
     manifest = splits[0].manifest
     assert manifest is not None
-    architecture = DescriptorArchitecture(kind, manifest.device, width=16, members=4)  # type: ignore[arg-type]
+    architecture = DescriptorArchitecture(kind, manifest.device, members=options.members)  # type: ignore[arg-type]
     graphs = [graph for split in splits for graph in split]
     programs = [
         Judged(graph, example, _ways(data / name, graph))
@@ -199,7 +200,7 @@ def _learned_rankers(
 def _descriptors(
     known: Sequence[Judged], architecture: DescriptorArchitecture, seed: int, iterations: int
 ) -> Callable[[Judged], Scores]:
-    recipe = DescriptorRecipe(architecture, iterations=iterations, programs=8, weight_decay=0.3, seed=seed)
+    recipe = DescriptorRecipe(architecture, iterations=iterations, seed=seed)
     network = train_descriptors(recipe, [each.example for each in known])
 
     def score(program: Judged) -> Scores:

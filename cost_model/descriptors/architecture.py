@@ -32,8 +32,8 @@ class DescriptorArchitecture:
 
     space: Space
     device: str
-    width: int = 32
-    members: int = 8
+    width: int = 16
+    members: int = 16
 
     def __post_init__(self) -> None:
         for name, value, known in (("space", self.space, ("layout", "tile")), ("device", self.device, tuple(DEVICES))):

@@ -120,7 +120,7 @@ def test_a_score_does_not_depend_on_the_batch(model: CostModel, case: tuple[Prog
     alone = [model.score(graph, configs[i : i + 1])[0] for i in range(len(configs))]
     # A network may sum in another order, if it is given other configs.
     tolerance = 0.0 if isinstance(model, AnalyticalCostModel) else 1e-5
-    np.testing.assert_allclose(together, alone, rtol=tolerance, atol=tolerance * np.ptp(together))
+    np.testing.assert_allclose(together, alone, rtol=tolerance, atol=tolerance * float(np.ptp(together)))
 
 
 def test_the_name_finds_the_model(model: CostModel, case: tuple[ProgramGraph, ConfigBatch]) -> None:

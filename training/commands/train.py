@@ -52,7 +52,7 @@ def train(
     ] = None,
     iterations: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of the optimiser.", show_default="400,000, as published; of descriptors 2,000"),
+        typer.Option(min=1, help="Steps of the optimiser.", show_default="400,000, as published; of descriptors 600"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initial weights and batches.")] = 0,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 (faster on GPUs and some processors).")] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,7 +51,7 @@ def train_descriptor_model(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Train, judge on the validation programs, and write `OUT/model.safetensors`.
+    """Train, judge on the programs of other families (valid and test), and write `OUT/model.safetensors`.
 
     Args:
         collection: made by `autotune collect`.
@@ -63,6 +64,7 @@ def train_descriptor_model(
         as_json: how to print.
     """
     from cost_model.descriptors.architecture import DescriptorArchitecture
+    from training.collecting.programs import family_of
     from training.commands.progress import CountProgress
     from training.commands.ranking_tables import render_report
     from training.data.collections import available_splits, collection_of
@@ -98,24 +100,30 @@ def train_descriptor_model(
         )
     label = split.manifest.label_kind
     model = descriptor_model(recipe, network, collection, label, _training_data(collection, split))
-    report: RankingReport | None = None
-    if (collection, "valid") in available_splits(data):
-        valid = open_with_bar(data, collection, "valid", store=store, workers=None, skip_bad=skip_bad)
-        report = evaluate_model(model, valid)
-        metrics: dict[str, object] = {"tau on valid": report.mean("tau").value, "programs of valid": len(valid)}
-        model = descriptor_model(recipe, network, collection, label, _training_data(collection, split), metrics)
+    reports: list[RankingReport] = []
+    metrics: dict[str, object] = {}
+    for name in ("valid", "test"):
+        if (collection, name) in available_splits(data):
+            judged = open_with_bar(data, collection, name, store=store, workers=None, skip_bad=skip_bad)
+            reports.append(evaluate_model(model, judged, split=name))
+            families = sorted({family_of(graph.name) for graph in judged})
+            mean = reports[-1].mean("tau")
+            interval = [mean.low, mean.high] if math.isfinite(mean.low) else None  # of a single program there is none
+            tau = mean.value if math.isfinite(mean.value) else None
+            metrics[name] = {"tau": tau, "interval": interval, "families": families}
+    model = descriptor_model(recipe, network, collection, label, _training_data(collection, split), metrics)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"{out}: cannot be made: {error.strerror}") from None
     model.save(out / MODEL)
     if as_json:
-        facts = {"model": str(out / MODEL), "validation": report.to_json() if report else None}
+        facts = {"model": str(out / MODEL), "reports": [report.to_json() for report in reports]}
         typer.echo(json.dumps(facts, indent=2))
         return
     typer.echo(f"{title}: {recipe.architecture.parameters:,} parameters, {len(examples):,} programs")
     typer.echo(f"model: {out / MODEL}")
-    if report is not None:
+    for report in reports:
         wide_console().print(render_report(report))
 
 

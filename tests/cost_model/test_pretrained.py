@@ -1,0 +1,59 @@
+"""The models that ship."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cost_model import CostModel, LearnedCostModel
+from cost_model.base import shipped_checkpoints
+from cost_model.devices import DEVICES
+from cost_model.metrics import kendall_tau
+from tests.cost_model.graphs import Node, layout_configs, make_graph
+
+LARGEST = 1 << 20
+"""Bytes of one model; all files that ship together stay far below the limit of the repository."""
+
+
+@pytest.mark.parametrize("name", shipped_checkpoints())
+def test_the_card_says_what_it_is(name: str) -> None:
+    model = CostModel.load(name)
+    assert isinstance(model, LearnedCostModel)
+    card = model.card
+    space, _, device = name.partition("-")
+    assert card.space == space
+    assert device in DEVICES
+    assert card.target == name
+    assert card.label_kind == ("measured" if device == "cpu" else "estimated")
+    assert card.training_data[0].families
+    assert shipped_checkpoints()[name].stat().st_size < LARGEST
+
+
+@pytest.mark.parametrize("name", shipped_checkpoints())
+def test_it_was_judged_on_other_families(name: str) -> None:
+    model = CostModel.load(name)
+    assert isinstance(model, LearnedCostModel)
+    known = set(model.card.training_data[0].families)
+    for split in ("valid", "test"):
+        judged = model.card.metrics[split]
+        assert judged["families"]
+        assert not known & set(judged["families"])
+        assert judged["interval"][0] <= judged["tau"] <= judged["interval"][1]
+
+
+def test_layouts_that_need_copies_are_worse() -> None:
+    graph = make_graph(
+        Node("parameter", (512, 256), order=(1, 0)),
+        Node("parameter", (256, 384), order=(1, 0)),
+        Node("dot", (512, 384), (0, 1), order=(1, 0)),
+        Node("tanh", (512, 384), (2,), order=(1, 0)),
+        Node("parameter", (384, 128), order=(1, 0)),
+        Node("dot", (512, 128), (3, 4), order=(1, 0), root=True),
+    )
+    keep, turn = (1, 0), (0, 1)
+    tensors = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    configs = [
+        {tensor: turn if place < turned else keep for place, tensor in enumerate(tensors)} for turned in range(7)
+    ]
+    scores = CostModel.load("layout-tpu-v5e").score(graph, layout_configs(graph, *configs))
+    assert kendall_tau(scores, np.arange(7)) > 0.5
