@@ -235,7 +235,7 @@ def _on_columns(known: Sequence[Judged], seed: int, *, trees: bool, most: int = 
 def _columns(descriptors: Descriptors) -> NDArray[np.float64]:
     """One row per config: its summary, and the logarithm of the sums over its items."""
     sums = np.zeros((len(descriptors), descriptors.items.shape[1]))
-    np.add.at(sums, descriptors.owner, descriptors.items)
+    np.add.at(sums, descriptors.owner, descriptors.items[descriptors.decisions])
     return np.concatenate([descriptors.summary, np.sign(sums) * np.log1p(np.abs(sums))], axis=1)
 
 

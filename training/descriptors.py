@@ -22,7 +22,7 @@ from cost_model.card import LabelKind, ModelCard, TrainingData
 from cost_model.descriptors.architecture import DescriptorArchitecture
 from cost_model.descriptors.base import Descriptors
 from cost_model.descriptors.network import DescriptorNetwork
-from cost_model.descriptors.scoring import describe, describer_of, tensors_of
+from cost_model.descriptors.scoring import Arguments, describe, describer_of, tensors_of
 from cost_model.devices import DEVICES
 from cost_model.learned import LearnedCostModel
 from training.data.collections import collection_of
@@ -216,7 +216,7 @@ def _mix_in_prior(network: DescriptorNetwork, examples: Sequence[Example]) -> No
 
     learned = spread([network(*each).mean(0) for each in arguments])
     scale = network.get_buffer("summary_scale")
-    own = spread([summary * scale for _, _, _, summary in arguments])
+    own = spread([each[-1] * scale for each in arguments])
     network.get_buffer("output_scale").fill_(float(1 / learned))
     network.get_buffer("prior")[columns] = 1 / (len(columns) * own[columns])
 
@@ -232,7 +232,7 @@ class _Batch:
         present: bool[p, m].
     """
 
-    arguments: tuple[Tensor, Tensor, Tensor, Tensor]
+    arguments: Arguments
     places: tuple[Tensor, Tensor]
     log_costs: Tensor
     present: Tensor
@@ -251,17 +251,22 @@ class _Batch:
         log_costs = np.zeros((len(parts), max(counts)), np.float32)
         present = np.zeros(log_costs.shape, bool)
         log_costs[program, place], present[program, place] = np.concatenate(costs), True
-        starts = np.cumsum([0, *counts[:-1]])
-        owner = np.concatenate([part.owner + start for part, start in zip(parts, starts, strict=True)])
+        known = np.cumsum([0, *(len(part.items) for part in parts)])
+        decided = np.cumsum([0, *(len(part.decisions) for part in parts)])
         arrays = (
             np.concatenate([part.items for part in parts]),
-            owner,
             np.concatenate([part.shares for part in parts]),
+            np.concatenate([part.decisions + start for part, start in zip(parts, known, strict=False)]),
+            np.concatenate(
+                [*(part.offsets[:-1] + start for part, start in zip(parts, decided, strict=False)), decided[-1:]]
+            ),
             np.concatenate([part.summary for part in parts]),
         )
-        items, owners, shares, summary = map(torch.from_numpy, arrays)
+        items, shares, decisions, offsets, summary = map(torch.from_numpy, arrays)
         places = (torch.from_numpy(program), torch.from_numpy(place))
-        return cls((items, owners, shares, summary), places, torch.from_numpy(log_costs), torch.from_numpy(present))
+        return cls(
+            (items, shares, decisions, offsets, summary), places, torch.from_numpy(log_costs), torch.from_numpy(present)
+        )
 
     def spread_out(self, scores: Tensor) -> Tensor:
         """From [members, c] to [members, p, m]."""

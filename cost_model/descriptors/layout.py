@@ -69,10 +69,12 @@ SUMMARY_COLUMNS: Final = (
 )
 """Names of the columns of a config as a whole."""
 
-_ALONE: Final = ITEM_COLUMNS.index("neighbour_agrees")
-"""Columns before this one depend on the tensor and its order, those from here on also on its neighbours' orders."""
+_NEIGHBOUR_BITS: Final = np.array([1, 2, 4])
+_NEIGHBOUR_CODES: Final = 8
+"""Of the last three columns, which depend on the orders of neighbours."""
 
 _CHANGED: Final = ITEM_COLUMNS.index("changed")
+_COPY_SHARE: Final = ITEM_COLUMNS.index("copy_share")
 _SMALLEST_SHARE: Final = 1e-6
 
 
@@ -128,7 +130,7 @@ class LayoutDescriber:
             configs: c configs of the graph.
 
         Returns:
-            Items are `ITEM_COLUMNS`, one for each tensor that a config decides; the summary is `SUMMARY_COLUMNS`.
+            Items are `ITEM_COLUMNS`, of the tensors that configs decide; the summary is `SUMMARY_COLUMNS`.
         """
         decided = [
             (tensor, decisions)
@@ -136,19 +138,32 @@ class LayoutDescriber:
             for decisions in [decide(tensor.producer, tensor.default, configs, tensor.row, tensor.place)]
             if decisions.orders
         ]
-        neighbours = _neighbours(decided, len(configs))
-        parts, owners = [], []
-        for (tensor, decisions), beside in zip(decided, neighbours, strict=True):
-            table = np.array([self._alone(tensor, order) for order in decisions.orders], np.float32)
-            owner = np.flatnonzero(decisions.choice >= 0)
-            parts.append(np.concatenate([table[decisions.choice[owner]], beside[owner]], axis=1))
+        rows, decisions, owners = [np.zeros((0, len(ITEM_COLUMNS)), np.float32)], [], []
+        known = 0
+        for (tensor, choices), beside in zip(decided, _neighbours(decided, len(configs)), strict=True):
+            owner = np.flatnonzero(choices.choice >= 0)
+            codes, which = np.unique(
+                choices.choice[owner] * _NEIGHBOUR_CODES + beside[owner] @ _NEIGHBOUR_BITS, return_inverse=True
+            )
+            table = np.array([self._alone(tensor, order) for order in choices.orders])
+            bits = (codes[:, None] % _NEIGHBOUR_CODES & _NEIGHBOUR_BITS) > 0
+            rows.append(np.concatenate([table[codes // _NEIGHBOUR_CODES], bits], axis=1).astype(np.float32))
+            decisions.append(known + which.reshape(-1))
             owners.append(owner)
-        items = np.concatenate([np.zeros((0, len(ITEM_COLUMNS)), np.float32), *parts])
+            known += len(codes)
+        items = np.concatenate(rows)
         owner = np.concatenate([np.zeros(0, np.int64), *owners])
         by_config = np.argsort(owner, kind="stable")
-        items, owner = items[by_config], owner[by_config]
+        decision = np.concatenate([np.zeros(0, np.int64), *decisions])[by_config]
+        counts = np.bincount(owner, minlength=len(configs))
         shares = np.minimum(items[:, ITEM_COLUMNS.index("copy_share")], 1.0)
-        return Descriptors(items, owner, shares, self._summary(configs, items, owner))
+        return Descriptors(
+            items,
+            shares,
+            decision,
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+            self._summary(configs, items[decision][:, [_CHANGED, _COPY_SHARE]], owner[by_config]),
+        )
 
     def _alone(self, tensor: _Tensor, order: Order) -> list[float]:
         """The columns that do not depend on other decisions."""
@@ -185,16 +200,21 @@ class LayoutDescriber:
         ]
 
     def _summary(
-        self, configs: LayoutConfigs, items: NDArray[np.float32], owner: NDArray[np.int64]
+        self, configs: LayoutConfigs, facts: NDArray[np.float32], owner: NDArray[np.int64]
     ) -> NDArray[np.float32]:
+        """Columns of every config.
+
+        Args:
+            configs: c configs.
+            facts: of every decision whether it changes the order, and the share of the copy; float32[k, 2].
+            owner: the config of every decision, int64[k].
+        """
         count = len(configs)
         added = self._costs.seconds(configs) / self._base
         decided = np.bincount(owner, minlength=count)
-        is_changed = items[:, _CHANGED] > 0
+        is_changed = facts[:, 0] > 0
         changed = np.bincount(owner[is_changed], minlength=count)
-        copied = np.bincount(
-            owner[is_changed], weights=items[is_changed, ITEM_COLUMNS.index("copy_share")], minlength=count
-        )
+        copied = np.bincount(owner[is_changed], weights=facts[is_changed, 1], minlength=count)
         tensors = max(len(self._configurable), 1)
         columns = [
             np.log10(np.maximum(added, 0) + 1e-4), added, np.sign(added),
@@ -211,16 +231,16 @@ def _consumers(tensors: GraphTensors, kinds: NDArray[np.bool_]) -> NDArray[np.bo
     return result
 
 
-def _neighbours(decided: Sequence[tuple[_Tensor, TensorDecisions]], configs: int) -> list[NDArray[np.float32]]:
+def _neighbours(decided: Sequence[tuple[_Tensor, TensorDecisions]], configs: int) -> list[NDArray[np.int64]]:
     """Whether tensors of a group have the same order, have another, and whether none before has this one.
 
     Returns:
-        For each of `decided` float32[configs, 3].
+        For each of `decided` int64[configs, 3] of zeros and ones.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for number, (tensor, _) in enumerate(decided):
         members[tensor.group].append(number)
-    result = [np.zeros((configs, 3), np.float32) for _ in decided]
+    result = [np.zeros((configs, 3), np.int64) for _ in decided]
     for numbers in members.values():
         ids: dict[Order, int] = {}
         orders = np.full((len(numbers), configs), -1)

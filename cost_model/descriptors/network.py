@@ -43,13 +43,14 @@ class DescriptorNetwork(nn.Module):
         for name, (before, after) in architecture.layers.items():
             self.add_module(name, MemberLinear(architecture.members, before, after))
 
-    def forward(self, items: Tensor, owner: Tensor, shares: Tensor, summary: Tensor) -> Tensor:
-        """The scores of every member.
+    def forward(self, items: Tensor, shares: Tensor, decisions: Tensor, offsets: Tensor, summary: Tensor) -> Tensor:
+        """The scores of every member; arguments as in `Descriptors`.
 
         Args:
-            items: float32[k, i]; k may be 0.
-            owner: the config of every item, int64[k].
-            shares: float32[k].
+            items: float32[u, i]; u may be 0.
+            shares: float32[u].
+            decisions: int64[k].
+            offsets: int64[c + 1].
             summary: float32[c, s].
 
         Returns:
@@ -61,18 +62,20 @@ class DescriptorNetwork(nn.Module):
             costs = self._normalise("items", items).expand(members, -1, -1)
             costs = functional.relu(self.get_submodule("item_input")(costs))
             costs = functional.relu(self.get_submodule("item_hidden")(costs))
-            sums = costs.new_zeros(members, len(summary), costs.shape[-1])
-            count = sums.index_add(1, owner, costs)
-            weighted = sums.index_add(1, owner, _SHARE_SCALE * shares[:, None] * costs)
-            columns = torch.cat([torch.log1p(count), torch.log1p(weighted), columns], dim=-1)
+            # What an item costs is worked out once, however many configs decide it.
+            both = torch.cat([costs, _SHARE_SCALE * shares[:, None] * costs], dim=-1)
+            table = both.transpose(0, 1).reshape(len(items), -1)
+            sums = functional.embedding_bag(decisions, table, offsets, mode="sum", include_last_offset=True)
+            pooled = sums.view(len(summary), members, -1).transpose(0, 1)
+            columns = torch.cat([torch.log1p(pooled), columns], dim=-1)
         hidden = functional.relu(self.get_submodule("config_input")(columns))
         hidden = functional.relu(self.get_submodule("config_hidden")(hidden))
         scores: Tensor = self.get_submodule("output")(hidden).squeeze(-1)
         return scores
 
-    def score(self, items: Tensor, owner: Tensor, shares: Tensor, summary: Tensor) -> Tensor:
+    def score(self, items: Tensor, shares: Tensor, decisions: Tensor, offsets: Tensor, summary: Tensor) -> Tensor:
         """The scores of all members together, with the prior; arguments as for `forward`, float32[c]."""
-        learned = self.get_buffer("output_scale") * self.forward(items, owner, shares, summary).mean(0)
+        learned = self.get_buffer("output_scale") * self.forward(items, shares, decisions, offsets, summary).mean(0)
         return learned + self._normalise("summary", summary) @ self.get_buffer("prior")
 
     def _normalise(self, name: str, columns: Tensor) -> Tensor:

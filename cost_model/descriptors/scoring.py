@@ -81,12 +81,14 @@ def describe(describer: Describer, configs: ConfigBatch) -> Descriptors:
     return describer.describe(configs)  # type: ignore[arg-type]
 
 
-def tensors_of(
-    descriptors: Descriptors, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+Arguments = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def tensors_of(descriptors: Descriptors, device: torch.device) -> Arguments:
     """The arguments of `DescriptorNetwork.forward`."""
     found = descriptors
-    items, owner, shares, summary = (
-        torch.from_numpy(each).to(device) for each in (found.items, found.owner, found.shares, found.summary)
+    items, shares, decisions, offsets, summary = (
+        torch.from_numpy(each).to(device)
+        for each in (found.items, found.shares, found.decisions, found.offsets, found.summary)
     )
-    return items, owner, shares, summary
+    return items, shares, decisions, offsets, summary

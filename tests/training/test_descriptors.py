@@ -23,12 +23,14 @@ RECIPE = DescriptorRecipe(LAYOUT, iterations=150, programs=4, configs=10, learni
 def _layouts(seed: int, configs: int = 14) -> Example:
     """Configs that cost what their items cost: the product of two columns, weighted with their shares."""
     random = np.random.default_rng(seed)
-    owner = np.sort(random.integers(configs, size=5 * configs))
-    items = random.random((len(owner), len(LAYOUT.item_columns))).astype(np.float32)
-    shares = random.random(len(owner)).astype(np.float32)
+    items = random.random((20, len(LAYOUT.item_columns))).astype(np.float32)
+    shares = random.random(20).astype(np.float32)
+    decisions = random.integers(20, size=5 * configs)
+    offsets = np.concatenate([[0], np.sort(random.integers(5 * configs, size=configs - 1)), [5 * configs]])
     summary = random.random((configs, len(LAYOUT.summary_columns))).astype(np.float32)
-    costs = np.bincount(owner, weights=shares * items[:, 3] * (items[:, 5] > 0.5), minlength=configs)
-    return Example(f"p{seed}", Descriptors(items, owner, shares, summary), np.log1p(costs))
+    descriptors = Descriptors(items, shares, decisions, offsets, summary)
+    weights = (shares * items[:, 3] * (items[:, 5] > 0.5))[decisions]
+    return Example(f"p{seed}", descriptors, np.log1p(np.bincount(descriptors.owner, weights, minlength=configs)))
 
 
 def _tau(network: torch.nn.Module, example: Example) -> float:
@@ -84,7 +86,7 @@ def test_the_prior_has_half_the_say() -> None:
     arguments = [tensors_of(each.descriptors, torch.device("cpu")) for each in examples]
     with torch.inference_mode():
         learned = [network.get_buffer("output_scale") * network(*each).mean(0) for each in arguments]
-        columns = [network.get_buffer("summary_scale") * network.get_buffer("prior") * each[3] for each in arguments]
+        columns = [network.get_buffer("summary_scale") * network.get_buffer("prior") * each[-1] for each in arguments]
     assert np.mean([each.var(0, correction=0) for each in learned]) == pytest.approx(1.0, rel=1e-3)
     for name, weight in prior.items():
         place = LAYOUT.summary_columns.index(name)

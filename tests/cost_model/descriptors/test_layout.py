@@ -34,7 +34,9 @@ def _describe(graph: ProgramGraph, *configs: Mapping[tuple[int, int], tuple[int,
 
 
 def _items(described: Descriptors, *names: str) -> list[list[float]]:
-    rows: list[list[float]] = described.items[:, [ITEM_COLUMNS.index(name) for name in names]].tolist()
+    rows: list[list[float]] = described.items[described.decisions][
+        :, [ITEM_COLUMNS.index(name) for name in names]
+    ].tolist()
     return rows
 
 
@@ -90,10 +92,17 @@ def test_a_config_does_not_depend_on_the_others() -> None:
     together = _describe(graph, *configs)
     for number, config in enumerate(configs):
         alone, taken = _describe(graph, config), together.take(np.array([number]))
-        np.testing.assert_array_equal(alone.items, taken.items)
-        np.testing.assert_array_equal(alone.shares, taken.shares)
-        np.testing.assert_array_equal(alone.owner, taken.owner)
+        for name in ("items", "shares"):
+            decided = [getattr(each, name)[each.decisions] for each in (alone, taken)]
+            np.testing.assert_array_equal(*decided)
+        np.testing.assert_array_equal(alone.offsets, taken.offsets)
         np.testing.assert_allclose(alone.summary, taken.summary, rtol=1e-6)
+
+
+def test_equal_decisions_are_described_once() -> None:
+    described = _describe(_chain(), *[{(DOT, OUTPUT): COLUMN_MAJOR, (DOT, FIRST): ROW_MAJOR}] * 5)
+    assert len(described.items) == 2
+    assert described.decisions.tolist() == [0, 1] * 5 or described.decisions.tolist() == [1, 0] * 5
 
 
 def test_take_in_any_order() -> None:
