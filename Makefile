@@ -29,7 +29,7 @@ lint: $(VENV)/.stamp-dev ## check style and formatting (ruff)
 types: $(VENV)/.stamp-dev ## check types (mypy --strict)
 	$(BIN)/mypy
 
-protos: $(VENV)/.stamp-dev ## regenerate protos/*_pb2.py and their stubs
+protos: $(VENV)/.stamp-dev ## regenerate protos/*_pb2.py, *_pb2_grpc.py and their stubs
 	$(BIN)/python -m protos.generate
 
 lock: $(VENV)/.stamp-venv ## resolve every dependency anew and write requirements.lock
@@ -52,5 +52,5 @@ $(VENV)/.stamp-base: $(VENV)/.stamp-venv pyproject.toml requirements.lock
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml requirements.lock
 	@echo "Installing xla-autotune with the tools for developers into $(VENV) (some minutes, once)"
-	@$(INSTALL) '.[dev,tensorflow,tpu,train]'
+	@$(INSTALL) '.[dev,remote,tensorflow,tpu,train]'
 	@touch $(VENV)/.stamp-base $@

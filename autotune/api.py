@@ -12,6 +12,7 @@ from autotune.hlo.kernels import is_one_kernel, split_kernels
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read
 from autotune.ranking.models import ModelsOf, choose_models
+from autotune.remote.credentials import ClientCredentials
 from autotune.result import SearchResult
 from autotune.spaces.base import Space
 from autotune.strategies import STRATEGIES
@@ -36,6 +37,7 @@ def search(
     reuse: bool = True,
     module_name: str | None = None,
     evaluation_time_limit: float | None = None,
+    credentials: ClientCredentials | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> SearchResult:
@@ -43,7 +45,7 @@ def search(
 
     Args:
         program: a file in any format that `autotune.hlo.reader` knows, or a program already read.
-        target: name of a target ("cpu"), or one that the caller owns.
+        target: name of a target ("cpu", "grpc://localhost:8470"), or one that the caller owns.
         space: "layout", "tile", or "auto" (on a CPU tiles where the program has them, else layouts; on a TPU layouts,
             then the tiles of the dearest kernels, with a third of the budget). A file that is one optimised kernel
             has, on a TPU, its tiles.
@@ -55,9 +57,10 @@ def search(
             program while evaluations come in, and the analytical one stands in where it ranks better.
         seed: of the search; the same seed proposes the same configs (measurements still differ).
         database: path of the evaluation database, or one that the caller owns; None for the one in the user's folder.
-        reuse: whether evaluations in the database count.
+        reuse: whether evaluations in the database count, and a server's own ones; else all are made again.
         module_name: which module, for files that hold several.
         evaluation_time_limit: seconds that one config may take to compile, and to run once.
+        credentials: for a target of servers; None for servers of this host that ask for nothing.
         on_progress: called after every evaluation.
         on_stage: called with a few words before each stage that may take long.
 
@@ -73,7 +76,9 @@ def search(
         raise AutotuneError(f"time limit {time_limit}: expected a positive number of seconds")
     if strategy not in STRATEGIES:
         raise AutotuneError(f"strategy {strategy!r}: expected one of {', '.join(STRATEGIES)}")
-    owned_target = open_target(target, time_limit=evaluation_time_limit) if isinstance(target, str) else None
+    owned_target = None
+    if isinstance(target, str):
+        owned_target = open_target(target, time_limit=evaluation_time_limit, repeat=not reuse, credentials=credentials)
     owned_database = None
     try:
         chosen = owned_target if owned_target is not None else target

@@ -1,8 +1,9 @@
-"""The command line: `autotune search | inspect | data | train | evaluate | submit | zoo | collect`.
+"""The command line: `autotune search | inspect | serve | servers | data | train | evaluate | submit | zoo | collect`.
 
 Exit codes: 0 done (a difference found or not), 1 an error that is none of the following, 2 wrong usage, 3 the file
 cannot be read as a program, 4 the program or the space is not supported by the target, 5 a compiler or library is
-missing or too new, 6 the default config cannot be evaluated, 130 interrupted (what was found is saved).
+missing or too new, 6 the default config cannot be evaluated, 7 no measurement server can be used, 130 interrupted
+(what was found is saved).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated
 import typer
 
 from autotune import errors
+from autotune.remote import commands as remote_commands
 from autotune.terminal import EXIT_CODES as EXIT_CODES
 from autotune.terminal import INTERRUPTED, console, fail
 
@@ -29,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 training_commands.register(app)
+remote_commands.register(app)
 
 File = Annotated[Path, typer.Argument(help="A program: HLO text, HLO proto, StableHLO, or TpuGraphs tuning data.")]
 ModuleName = Annotated[str | None, typer.Option("--module", help="Which module, if the file holds several.")]
@@ -52,7 +55,8 @@ def search(
     target: Annotated[
         str,
         typer.Option(
-            help="Where to evaluate: cpu or tpu, of this host (measured), or tpu:v5e, tpu:v6e:2x2, ... (estimated)."
+            help="Where to evaluate: cpu or tpu, of this host (measured), tpu:v5e, tpu:v6e:2x2, ... (estimated), or "
+            "servers: grpc://HOST:PORT,HOST:PORT."
         ),
     ] = "cpu",
     budget: Annotated[
@@ -79,7 +83,14 @@ def search(
     database: Annotated[
         Path | None, typer.Option(help="Evaluation database.", show_default="in the user's data folder")
     ] = None,
-    reuse: Annotated[bool, typer.Option(help="Count evaluations that the database already has.")] = True,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse/--no-reuse",
+            " /--repeat",
+            help="Count evaluations that the database already has, or evaluate again (also on servers).",
+        ),
+    ] = True,
     evaluation_time_limit: Annotated[
         float | None,
         typer.Option(help="Seconds that one config may take to compile.", show_default="10 times the default's"),
@@ -93,6 +104,10 @@ def search(
             show_default=False,
         ),
     ] = None,
+    server_authority: remote_commands.Authority = None,
+    server_token_file: remote_commands.TokenFile = None,
+    server_certificate: remote_commands.Certificate = None,
+    server_key: remote_commands.Key = None,
     module_name: ModuleName = None,
     as_json: Json = False,
 ) -> None:
@@ -108,10 +123,14 @@ def search(
         check_writable(folder)
         if tuning_data is not None:
             check_tuning_folder(tuning_data)
+        credentials = remote_commands.client_credentials(
+            server_authority, server_token_file, server_certificate, server_key
+        )
         with SearchProgress(terminal, budget) as progress:
             result = api.search(
                 file,
                 target=target,
+                credentials=credentials,
                 space=space,
                 budget=budget,
                 time_limit=time_limit,

@@ -35,3 +35,7 @@ class DatabaseError(AutotuneError):
 
 class DefaultFailedError(AutotuneError):
     """The program's default config could not be evaluated, so there is nothing to compare with."""
+
+
+class ServerError(AutotuneError):
+    """No measurement server can be reached or is left, or those there are do not serve us or do not belong together."""

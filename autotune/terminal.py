@@ -18,6 +18,7 @@ EXIT_CODES: dict[type[errors.AutotuneError], int] = {
     errors.SpaceError: 4,
     errors.ToolchainError: 5,
     errors.DefaultFailedError: 6,
+    errors.ServerError: 7,
 }
 INTERRUPTED = 130
 

@@ -164,10 +164,10 @@ class Tuner:
         while True:
             if self._done() >= self._budget:
                 return "budget used up"
-            batch = self._choose(min(BATCH, self._budget - self._done()))
+            step = max(1, self._target.parallel)
+            batch = self._choose(min(max(BATCH, step), self._budget - self._done()))
             if not batch:
                 return "space used up"
-            step = max(1, self._target.parallel)
             for start in range(0, len(batch), step):
                 if self._time_limit is not None and time.monotonic() - started >= self._time_limit:
                     return "time limit reached"
@@ -203,12 +203,24 @@ class Tuner:
         return [candidates[index] for index in (*favourites, *others)]
 
     def _evaluate(self, configs: Sequence[Config]) -> None:
-        evaluations = self._target.evaluate(self._prepared, configs)
-        for evaluation in evaluations:
+        known = self._recorded_meanwhile(configs)
+        new = [config for config in configs if config_id(config) not in known]
+        for evaluation in self._target.evaluate(self._prepared, new) if new else ():
             self._database.record(self._key, evaluation)
-            self._state.known[config_id(evaluation.config)] = evaluation
+            known[config_id(evaluation.config)] = evaluation
+        evaluations = [known[config_id(config)] for config in configs]
+        self._state.known.update({config_id(each.config): each for each in evaluations})
         self._learn(evaluations)
         self._report("searching")
+
+    def _recorded_meanwhile(self, configs: Sequence[Config]) -> dict[str, Evaluation]:
+        """What another search has recorded since this one began: no config is evaluated twice on one device."""
+        if not self._reuse:
+            return {}
+        found = (self._database.latest(self._key, config, purpose="search") for config in configs)
+        recorded = {config_id(each.config): each for each in found if each is not None}
+        self._state.reused += sum(1 for identity in recorded if identity not in self._fixed)
+        return recorded
 
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
         if self._ranker is not None:

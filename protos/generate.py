@@ -1,4 +1,4 @@
-"""Makes the modules `*_pb2.py` and their type stubs from the `.proto` files beside this one.
+"""Makes the modules `*_pb2.py`, their type stubs and `*_pb2_grpc.py` from the `.proto` files beside this one.
 
     python -m protos.generate [folder]
 
@@ -13,12 +13,15 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 
+_SERVICES = ("measurement.proto",)
+"""The files that declare services."""
+
 
 def generate(destination: Path = FOLDER.parent) -> list[Path]:
     """Compiles every `.proto` file of this folder.
 
     Args:
-        destination: the folder in which `protos/*_pb2.py` and `protos/*_pb2.pyi` are written.
+        destination: the folder in which `protos/*_pb2.py`, `*_pb2.pyi` and `*_pb2_grpc.py` are written.
 
     Returns:
         The files written, sorted.
@@ -30,9 +33,11 @@ def generate(destination: Path = FOLDER.parent) -> list[Path]:
 
     sources = sorted(path.relative_to(FOLDER.parent).as_posix() for path in FOLDER.glob("*.proto"))
     arguments = ["protoc", f"-I{FOLDER.parent}", f"--python_out={destination}", f"--pyi_out={destination}", *sources]
-    if protoc.main(arguments) != 0:
+    services = [(FOLDER / name).relative_to(FOLDER.parent).as_posix() for name in _SERVICES]
+    for_services = ["protoc", f"-I{FOLDER.parent}", f"--grpc_python_out={destination}", *services]
+    if protoc.main(arguments) != 0 or protoc.main(for_services) != 0:
         raise RuntimeError(f"protoc refused one of {', '.join(sources)}; its messages are above")
-    return sorted((destination / "protos").glob("*_pb2.py*"))
+    return sorted((destination / "protos").glob("*_pb2*.py*"))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def test_ctrl_c_saves_the_best_so_far(model: Path, tmp_path: Path) -> None:
         (["inspect", "no/such/file.hlo"], 3, "no such file"),
         (["search"], 2, "Missing argument"),
         (["search", "MODEL", "--budget", "0"], 2, "budget"),
-        (["search", "MODEL", "--target", "abacus"], 1, "target 'abacus': expected cpu, tpu or tpu"),
+        (["search", "MODEL", "--target", "abacus"], 1, "target 'abacus': expected cpu, tpu, tpu:<generation>"),
         (["search", "MODEL", "--space", "tile"], 4, "no tile choice"),
         (["search", "MODEL", "--database", "FOLDER"], 1, "is a folder"),
         (["search", "MODEL", "--out", "MODEL/result"], 1, "is a file; choose another place with --out"),

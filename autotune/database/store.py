@@ -16,7 +16,7 @@ from autotune.database.connection import connect, connect_in_memory, transaction
 from autotune.database.rows import EvaluationKey, from_row, key_columns, to_row
 from autotune.errors import DatabaseError, SpaceError
 from autotune.evaluation import Evaluation
-from autotune.spaces.base import Config, JsonObject
+from autotune.spaces.base import Config, JsonObject, config_id
 from cost_model.version import tool_version
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,11 @@ SELECT * FROM evaluations WHERE id IN (
     WHERE {_SAME_KEY} AND (:purpose IS NULL OR purpose = :purpose) AND (:include_transient OR NOT transient)
     GROUP BY config_id
 ) ORDER BY id
+"""
+_SELECT_CONFIG = f"""
+SELECT * FROM evaluations
+WHERE {_SAME_KEY} AND config_id = :config_id AND purpose = :purpose AND NOT transient
+ORDER BY id DESC LIMIT 1
 """
 _KEY_NAMES = ", ".join(field.name for field in fields(EvaluationKey))
 _SELECT_PROGRAMS = f"""
@@ -155,6 +160,23 @@ class Database:
             except (SpaceError, ValueError) as error:
                 logger.warning("%s: evaluation %d is left out: %s", self.path, row["id"], error)
         return found
+
+    def latest(self, key: EvaluationKey, config: Config, *, purpose: str) -> Evaluation | None:
+        """The latest evaluation of one config that was no transient failure; None if there is none.
+
+        One that another version of this tool recorded, and this one does not know, is passed over with a warning.
+
+        Raises:
+            DatabaseError: the database cannot be read.
+        """
+        selection = {**key_columns(key), "config_id": config_id(config), "purpose": purpose}
+        with translated(self.path, self._busy_seconds):
+            row = self._connection.execute(_SELECT_CONFIG, selection).fetchone()
+        try:
+            return None if row is None else from_row(row, lambda value: config)
+        except ValueError as error:
+            logger.warning("%s: evaluation %d is left out: %s", self.path, row["id"], error)
+            return None
 
     def programs(self) -> list[RecordedProgram]:
         """What there is, one entry per key; the one recorded last stands last.

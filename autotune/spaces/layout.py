@@ -143,6 +143,7 @@ class LayoutSpace:
     kind = "layout"
 
     def __init__(self, module: hlo_pb2.HloModuleProto, *, places: int = MAXIMUM_RANK) -> None:
+        self.places = places
         self._row_major_is_usual = places == MAXIMUM_RANK
         self.node_ids, self.tensors = _find_tensors(module, places)
         self._by_key = {(tensor.node, tensor.tensor): tensor for tensor in self.tensors}

@@ -104,6 +104,11 @@ class TpuTileSpace:
         """Exact: the space is a list."""
         return len(self._configs)
 
+    @property
+    def candidates(self) -> Sequence[TileCandidate]:
+        """What the compiler considers, in ascending order of its cycles."""
+        return sorted(self._candidates.values())
+
     def candidate(self, config: Config) -> TileCandidate | None:
         """What the compiler said of a tile in its list; None for a default that was chosen outside of the list.
 

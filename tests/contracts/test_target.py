@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from autotune.targets import TARGETS, open_target
 from autotune.targets.base import PreparedProgram, Target
 from protos import hlo_pb2
 from tests import programs
+from tests.remote.server_process import server
 from tests.targets.cpu_device import cpu_device_target
 
 pytestmark = pytest.mark.slow
@@ -26,16 +27,19 @@ NAMES = ("cpu", "tpu:v5e", "tpu:v6e")
 DEVICE = "cpu device"
 """The code of `--target tpu` with XLA:CPU as the compiler and as the device."""
 
+SERVERS = ("grpc cpu", "grpc tpu:v5e")
+"""Measurement servers in processes of their own, with these targets."""
 
-@pytest.fixture(scope="module", params=(*NAMES, DEVICE))
+
+@pytest.fixture(scope="module", params=(*NAMES, DEVICE, *SERVERS))
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    if request.param.startswith("tpu"):
+    served, name = request.param in SERVERS, request.param.removeprefix("grpc ")
+    if name.startswith("tpu"):
         pytest.importorskip("libtpu", reason="needs the TPU compiler (pip install 'xla-autotune[tpu]')")
-    manager: AbstractContextManager[Target] = (
-        cpu_device_target() if request.param == DEVICE else open_target(request.param)
-    )
-    with manager as target:
-        yield target
+    with contextlib.ExitStack() as stack:
+        if served:
+            name = stack.enter_context(server(name=name)).url
+        yield stack.enter_context(cpu_device_target() if name == DEVICE else open_target(name))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def test_description_is_stable_and_complete(target: Target) -> None:
     assert description == target.description
     assert all((description.name, description.device_kind, description.compiler_version))
     assert description.name in (*NAMES, DEVICE)
-    assert {name.partition(":")[0] for name in NAMES} == set(TARGETS)
+    assert {name.partition(":")[0] for name in (*NAMES, "grpc")} == set(TARGETS)
 
 
 def test_outcome_has_the_kind_that_the_target_promises(target: Target, prepared: PreparedProgram) -> None:

@@ -56,9 +56,12 @@ def _run(script: str) -> str:
 
 def test_generating_again_changes_nothing(tmp_path: Path) -> None:
     written = generate.generate(tmp_path)
-    assert [path.name for path in written] == [
-        f"{name}_pb2.{suffix}" for name in ("hlo", "tuning", "xla_data", "xla") for suffix in ("py", "pyi")
+    modules = [
+        f"{name}_pb2.{suffix}"
+        for name in ("hlo", "measurement", "tuning", "xla_data", "xla")
+        for suffix in ("py", "pyi")
     ]
+    assert {path.name for path in written} == {*modules, "measurement_pb2_grpc.py"}
     for path in written:
         committed = ROOT / "protos" / path.name
         assert committed.read_text() == path.read_text(), f"{committed} is out of date: run python -m protos.generate"
