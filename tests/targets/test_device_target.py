@@ -165,7 +165,6 @@ def test_many_executions_in_a_launch(device: MeasuringSession) -> None:
     # Times are of one execution, of which a launch makes many: only a host that is that much slower now could hide it.
     assert executions >= 8
     assert max(one.seconds, four.seconds / 4) < float(details["run_seconds"]) / 2
-    assert one.seconds < 2 * float(details["run_seconds"]) / executions
 
 
 def test_executables_and_programs_compiled_here_are_told_apart_by_nothing(device: MeasuringSession) -> None:
