@@ -35,7 +35,7 @@ class TargetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., device_kind: _Optional[str] = ..., compiler_version: _Optional[str] = ..., label: _Optional[_Union[LabelKind, str]] = ..., cost_model_device: _Optional[str] = ...) -> None: ...
 
 class ServerDescription(_message.Message):
-    __slots__ = ("protocol", "target", "tool_version", "parallel", "takes_programs_apart", "largest_program_bytes", "waiting", "clients", "busy", "evaluations", "uptime_seconds")
+    __slots__ = ("protocol", "target", "tool_version", "parallel", "takes_programs_apart", "largest_program_bytes", "waiting", "clients", "busy", "evaluations", "uptime_seconds", "instance")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     TOOL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class ServerDescription(_message.Message):
     BUSY_FIELD_NUMBER: _ClassVar[int]
     EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
     UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     target: TargetDescription
     tool_version: str
@@ -58,7 +59,8 @@ class ServerDescription(_message.Message):
     busy: bool
     evaluations: int
     uptime_seconds: float
-    def __init__(self, protocol: _Optional[int] = ..., target: _Optional[_Union[TargetDescription, _Mapping]] = ..., tool_version: _Optional[str] = ..., parallel: _Optional[int] = ..., takes_programs_apart: _Optional[bool] = ..., largest_program_bytes: _Optional[int] = ..., waiting: _Optional[int] = ..., clients: _Optional[int] = ..., busy: _Optional[bool] = ..., evaluations: _Optional[int] = ..., uptime_seconds: _Optional[float] = ...) -> None: ...
+    instance: str
+    def __init__(self, protocol: _Optional[int] = ..., target: _Optional[_Union[TargetDescription, _Mapping]] = ..., tool_version: _Optional[str] = ..., parallel: _Optional[int] = ..., takes_programs_apart: _Optional[bool] = ..., largest_program_bytes: _Optional[int] = ..., waiting: _Optional[int] = ..., clients: _Optional[int] = ..., busy: _Optional[bool] = ..., evaluations: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., instance: _Optional[str] = ...) -> None: ...
 
 class PrepareRequest(_message.Message):
     __slots__ = ("module", "kernel")

@@ -142,7 +142,7 @@ def status(
     try:
         asked = [each for text in addresses for each in parse_addresses(text, option="ADDRESS")]
         credentials = client_credentials(authority, token_file, certificate, key)
-        require_grpc()
+        require_grpc(quiet=True)
         from autotune.remote.status import ask, render
 
         found = ask(asked, credentials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ import grpc
 from autotune import errors
 from autotune.remote.address import SCHEME, Address
 from autotune.remote.credentials import ClientCredentials
-from autotune.remote.messages import PROTOCOL, UNFORESEEN, MessageError, description_from_message
+from autotune.remote.messages import INSTANCE_HEADER, PROTOCOL, UNFORESEEN, MessageError, description_from_message
 from autotune.targets.base import TargetDescription
 from protos import measurement_pb2 as messages
 from protos import measurement_pb2_grpc
@@ -24,8 +25,12 @@ _LARGEST_ANSWER: Final = 1 << 30
 
 _RECONNECT_MS: Final = 100
 
-_MISTRUST: Final = ("CERTIFICATE", "certificate", "handshake", "WRONG_VERSION_NUMBER", "Peer name", "Cannot check peer")
+_MISTRUST: Final = re.compile(r"certificate|handshake|WRONG_VERSION_NUMBER|Verification", re.IGNORECASE)
 """What gRPC says when TLS does not come about; by its code it could be any loss."""
+
+_CONNECTING: Final = re.compile(r"failed to connect to all addresses; last error: [A-Z_]+: ")
+_CLOSED: Final = re.compile(_CONNECTING.pattern + r".*Socket closed")
+"""What gRPC says when the other side hangs up before there is a line: it expects TLS, or a certificate."""
 
 _FINAL_CODES: Final = (
     grpc.StatusCode.UNAUTHENTICATED,
@@ -97,6 +102,7 @@ class Connection:
         self._metadata = tuple(credentials.metadata())
         secret = credentials.load(address)
         self._encrypted = secret is not None
+        self._instance = ""
         options: list[tuple[str, Any]] = [
             ("grpc.use_local_subchannel_pool", 1),  # a new line does not wait for the pause of an old one
             ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MS),
@@ -126,6 +132,7 @@ class Connection:
             if found.protocol != PROTOCOL:
                 raise MessageError(f"expected protocol {PROTOCOL}, found {found.protocol}")
             description = description_from_message(found.target)
+            self._instance = found.instance
         except grpc.RpcError as error:
             raise self._failure(error) from None
         except MessageError as error:
@@ -145,7 +152,7 @@ class Connection:
         )
 
     async def answers(self, method: str, request: Any) -> AsyncIterator[messages.Answer]:
-        """Make a call and pass on its answers but for the signs of life.
+        """Make a call to the server that has described itself, and pass on its answers but for the signs of life.
 
         Args:
             method: name of a method of the service that answers with a stream.
@@ -158,7 +165,8 @@ class Connection:
             RejectedError: the server does not want us.
             AutotuneError: of the class that the target raised.
         """
-        call = getattr(self._stub, method)(request, timeout=self._deadline, metadata=self._metadata)
+        metadata = (*self._metadata, (INSTANCE_HEADER, self._instance))
+        call = getattr(self._stub, method)(request, timeout=self._deadline, metadata=metadata)
         try:
             while True:
                 try:
@@ -196,6 +204,8 @@ class Connection:
 
     def _classified(self, code: grpc.StatusCode, details: str) -> Exception:
         words = " ".join(details.split())[:600]
+        advice = f"; {self._advice()}" if _CLOSED.match(words) else ""
+        words = _CONNECTING.sub("", words) + advice
         match code:
             case grpc.StatusCode.NOT_FOUND:
                 return UnknownProgramError()
@@ -207,7 +217,7 @@ class Connection:
                 return errors.ServerError(f"{SCHEME}{self._address}: {words}")
             case grpc.StatusCode.INTERNAL if words.endswith(UNFORESEEN):
                 return errors.ServerError(f"{SCHEME}{self._address}: {words}")
-            case grpc.StatusCode.UNAVAILABLE if any(sign in words for sign in _MISTRUST):
+            case grpc.StatusCode.UNAVAILABLE if _MISTRUST.search(words) and not advice:
                 return RejectedError(f"no trust between the two sides (TLS): {words}; {self._advice()}")
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return LostServerError("no answer before the deadline")
@@ -221,7 +231,7 @@ class Connection:
                 "does the server use TLS, is its certificate for this name and from --server-authority, and does it "
                 "want a --server-certificate?"
             )
-        return "a server with TLS needs --server-authority"
+        return "does the server use TLS? Then name its --server-authority"
 
     def _refusal(self, refusal: messages.Refusal) -> errors.AutotuneError:
         kind = getattr(errors, refusal.error, errors.AutotuneError)

@@ -28,6 +28,9 @@ _LABELS = {
 _LABEL_KINDS = {number: label for label, number in _LABELS.items()}
 
 
+INSTANCE_HEADER = "autotune-instance"
+"""In the metadata of a call: which server process it is for."""
+
 UNFORESEEN = "in the server; its log says more"
 """How the words of a status end that tells of a mistake in the server, and not of a broken line."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 
 
@@ -28,11 +29,9 @@ class Turn:
 
     async def wait(self, seconds: float) -> bool:
         """Wait for the turn, but no longer than so many seconds; whether it has come."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._came.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        return self.has_come
 
 
 class FairQueue:

@@ -83,8 +83,9 @@ async def serve(open_target: Callable[[], Target], options: ServerOptions, on_re
                 service = MeasurementService(station, thread, options.largest_program)
                 server, address, healthy = await _start(service, options, token)
                 stack.push_async_callback(server.stop, _GRACE_SECONDS)
+                stop = _stop_signal(loop)
                 on_ready(address)
-                await _told_to_stop(loop)
+                await stop.wait()
                 await healthy.enter_graceful_shutdown()
         finally:
             await _close(station, thread)
@@ -137,13 +138,19 @@ async def _start(
     return server, Address(options.address.host, port), healthy
 
 
-async def _told_to_stop(loop: asyncio.AbstractEventLoop) -> None:
+def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """Set by SIGINT and SIGTERM; the second of them ends the process at once."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)  # the second time ends the process at once
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def told() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, told)
+    return stop
 
 
 class _TokenCheck(grpc.aio.ServerInterceptor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ import grpc
 
 from autotune import errors
 from autotune.remote.messages import (
+    INSTANCE_HEADER,
     PROTOCOL,
     UNFORESEEN,
     MessageError,
@@ -69,6 +71,7 @@ class MeasurementService(measurement_pb2_grpc.MeasurementServicer):
             parallel=station.parallel,
             takes_programs_apart=station.takes_programs_apart,
             largest_program_bytes=largest_program,
+            instance=uuid.uuid4().hex,
         )
 
     async def Describe(self, request: messages.DescribeRequest, context: Context) -> messages.ServerDescription:
@@ -166,6 +169,9 @@ class MeasurementService(measurement_pb2_grpc.MeasurementServicer):
         Returns:
             Whether it was no refusal.
         """
+        wanted = dict(context.invocation_metadata() or ()).get(INSTANCE_HEADER, self._facts.instance)
+        if wanted != self._facts.instance:
+            await context.abort(grpc.StatusCode.ABORTED, "this is another server than the one that the call is for")
         try:
             answers = await self._in_turn(context, work)
         except QueueFullError as error:

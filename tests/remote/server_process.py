@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autotune.evaluation import Evaluation
+from autotune.evaluation import Evaluation, Failed, FailureReason, Outcome
 from autotune.remote.address import Address
 from autotune.spaces.base import Config
+from autotune.spaces.layout import LayoutConfig
 from autotune.targets.base import PreparedProgram, TargetDescription
 from tests.tables import KnownTarget
 
@@ -37,15 +38,26 @@ class SlowTarget(KnownTarget):
         seconds: for each config.
         device_kind: what it says it is.
         journal: file that gets a line for each config, when it is begun.
+        failing: whether every config but the default fails.
+        fatal: whether every config but the default kills the server.
     """
 
     seconds: float = 0.0
     device_kind: str = "a table"
     journal: str = ""
+    failing: bool = False
+    fatal: bool = False
 
     @property
     def description(self) -> TargetDescription:
         return TargetDescription("known", self.device_kind, "1", self.label, "cpu")
+
+    def outcome_of(self, prepared: PreparedProgram, config: Config) -> Outcome:
+        if self.failing and config != LayoutConfig():
+            return Failed(FailureReason.COMPILE_ERROR, "the table says no")
+        if self.fatal and config != LayoutConfig():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().outcome_of(prepared, config)
 
     def evaluate(
         self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
