@@ -64,7 +64,9 @@ class DescriptorNetwork(nn.Module):
             costs = functional.relu(self.get_submodule("item_hidden")(costs))
             # What an item costs is worked out once, however many configs decide it.
             both = torch.cat([costs, _SHARE_SCALE * shares[:, None] * costs], dim=-1)
-            table = both.transpose(0, 1).reshape(len(items), -1)
+            table = both.transpose(0, 1).reshape(len(items), members * both.shape[-1])
+            # A batch of the default alone decides nothing, and a sum needs a row to refer to.
+            table = torch.cat([table, table.new_zeros(1, table.shape[1])])
             sums = functional.embedding_bag(decisions, table, offsets, mode="sum", include_last_offset=True)
             pooled = sums.view(len(summary), members, -1).transpose(0, 1)
             columns = torch.cat([torch.log1p(pooled), columns], dim=-1)

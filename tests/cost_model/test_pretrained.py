@@ -41,6 +41,17 @@ def test_it_was_judged_on_other_families(name: str) -> None:
         assert judged["interval"][0] <= judged["tau"] <= judged["interval"][1]
 
 
+def test_the_default_alone() -> None:
+    graph = make_graph(
+        Node("parameter", (512, 256)), Node("parameter", (256, 384)), Node("dot", (512, 384), (0, 1), root=True)
+    )
+    model = CostModel.load("layout-tpu-v5e")
+    alone = model.score(graph, layout_configs(graph, {}))
+    together = model.score(graph, layout_configs(graph, {}, {(0, 0): (0, 1)}))
+    assert alone[0] == pytest.approx(together[0], rel=1e-5)
+    assert together[0] < together[1]
+
+
 def test_layouts_that_need_copies_are_worse() -> None:
     graph = make_graph(
         Node("parameter", (512, 256), order=(1, 0)),
