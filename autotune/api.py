@@ -17,7 +17,7 @@ from autotune.result import SearchResult
 from autotune.spaces.base import Space
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
-from autotune.targets.base import KernelProvider, PreparedProgram, Target
+from autotune.targets.base import KernelProvider, PreparedProgram, ProgramReader, Target
 from autotune.tiles import KernelTiles, better_tiles, search_tiles, tile_budget
 from autotune.tuner import Progress, Tuner
 from cost_model import CostModel
@@ -86,7 +86,11 @@ def search(
         kernels = isinstance(chosen, KernelProvider) and space != "layout"
         on_stage("reading the program")
         if not isinstance(program, Program):
-            program = read(Path(program), module_name=module_name, keep_kernels=kernels)
+            path = Path(program)
+            if isinstance(chosen, ProgramReader):
+                program = chosen.read(path, module_name)
+            else:
+                program = read(path, module_name=module_name, keep_kernels=kernels)
         models = choose_models(model, chosen.description.cost_model_device)
         if not isinstance(database, Database):
             database = owned_database = Database.open(Path(database) if database is not None else None)

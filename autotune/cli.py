@@ -56,7 +56,7 @@ def search(
         str,
         typer.Option(
             help="Where to evaluate: cpu or tpu, of this host (measured), tpu:v5e, tpu:v6e:2x2, ... (estimated), or "
-            "servers: grpc://HOST:PORT,HOST:PORT."
+            "servers: grpc://HOST:PORT,HOST:PORT; replay:FILE answers from recorded evaluations."
         ),
     ] = "cpu",
     budget: Annotated[

@@ -261,7 +261,6 @@ class SearchResult:
             AutotuneError: the folder cannot be written.
         """
         folder, tuned = Path(folder), self.tuned
-        hlo_text: str = run_in_child("autotune.hlo.jaxlib", "print_hlo_text", tuned.module, time_limit=600.0)
         best = self.to_json() | {
             "compile_options": {"options": dict(tuned.options), "extra_options": dict(tuned.extra_options)},
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -273,8 +272,7 @@ class SearchResult:
         )
         contents: dict[str, bytes] = {
             "best.json": (json.dumps(best, indent=2) + "\n").encode(),
-            "tuned.hlo": hlo_text.encode(),
-            "tuned.pb": tuned.module,
+            **_program_files(tuned),
             "evaluations.jsonl": lines.encode(),
         }
         if self.tiled is not None:
@@ -341,8 +339,18 @@ def evaluation_json(evaluation: Evaluation) -> JsonObject:
     return facts
 
 
+def _program_files(tuned: TunedProgram) -> dict[str, bytes]:
+    """The tuned program as text and as a proto, if there is one, by name."""
+    if not tuned.module:
+        return {}
+    hlo_text: str = run_in_child("autotune.hlo.jaxlib", "print_hlo_text", tuned.module, time_limit=600.0)
+    return {"tuned.hlo": hlo_text.encode(), "tuned.pb": tuned.module}
+
+
 def _how_to_use(tuned: TunedProgram, tiled: TiledProgram | None) -> str:
     flags: Iterable[str] = [f"{name}={value}" for name, value in tuned.options.items()]
+    if not tuned.module:
+        return "There is no program here: what was replayed has evaluations without one."
     if tuned.backend_only:
         return f"tuned.hlo (text) and tuned.pb (HloModuleProto) hold the same kernel, with its tile. {_BACKEND_ONLY}"
     text = "tuned.hlo (text) and tuned.pb (HloModuleProto) hold the same program, before XLA's optimisation."

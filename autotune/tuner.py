@@ -13,6 +13,7 @@ from autotune.database import Database, EvaluationKey
 from autotune.errors import DefaultFailedError
 from autotune.evaluation import Evaluation, Failed, LabelKind
 from autotune.ranking import Ranker, Standing
+from autotune.recorded.kept import keep_program
 from autotune.result import Comparison, SearchResult, noise_level
 from autotune.spaces.base import Config, Space, config_id
 from autotune.strategies.base import Strategy
@@ -127,6 +128,7 @@ class Tuner:
         started = time.monotonic()
         stopped = "interrupted"
         comparison: Comparison | None = None
+        keep_program(self._database, self._target.description, self._prepared, self._space)
         try:
             self._reuse_known()
             self._evaluate_fixed()

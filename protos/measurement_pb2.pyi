@@ -389,3 +389,19 @@ class TiledProgram(_message.Message):
     measured: Measured
     failed: Failed
     def __init__(self, module: _Optional[bytes] = ..., asked: _Optional[_Iterable[str]] = ..., held: _Optional[_Iterable[str]] = ..., cycles: _Optional[float] = ..., measured: _Optional[_Union[Measured, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ...) -> None: ...
+
+class KeptProgram(_message.Message):
+    __slots__ = ("prepared", "name", "source", "notes", "space", "target")
+    PREPARED_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    prepared: PreparedProgram
+    name: str
+    source: str
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    space: Space
+    target: TargetDescription
+    def __init__(self, prepared: _Optional[_Union[PreparedProgram, _Mapping]] = ..., name: _Optional[str] = ..., source: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[Space, _Mapping]] = ..., target: _Optional[_Union[TargetDescription, _Mapping]] = ...) -> None: ...

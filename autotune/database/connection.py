@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from autotune.database.rows import CREATE_INDEX, CREATE_TABLE
+from autotune.database.rows import CREATE_INDEX, CREATE_PROGRAMS, CREATE_TABLE
 from autotune.errors import DatabaseError
 
 APPLICATION_ID = int.from_bytes(b"xlat")  # tells our files from other programs' databases
@@ -75,6 +75,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_seconds: float) ->
     connection.execute("PRAGMA synchronous = NORMAL")
     if _pragma(connection, "user_version") == 0:
         _make_table(connection)
+    if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'prepared_programs'").fetchone()[0]:
+        connection.execute(CREATE_PROGRAMS)  # the file is older than the table
 
 
 def _make_table(connection: sqlite3.Connection) -> None:
@@ -83,6 +85,7 @@ def _make_table(connection: sqlite3.Connection) -> None:
             return  # another process was faster
         connection.execute(CREATE_TABLE)
         connection.execute(CREATE_INDEX)
+        connection.execute(CREATE_PROGRAMS)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

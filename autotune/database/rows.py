@@ -60,6 +60,20 @@ CREATE_INDEX = """
 CREATE INDEX evaluations_by_key
 ON evaluations (program, space, target, device_kind, compiler_version, config_id, id)
 """
+CREATE_PROGRAMS = """
+CREATE TABLE IF NOT EXISTS prepared_programs (
+    program TEXT NOT NULL,
+    space TEXT NOT NULL,
+    target TEXT NOT NULL,
+    device_kind TEXT NOT NULL,
+    compiler_version TEXT NOT NULL,
+    content BLOB NOT NULL,
+    created_at TEXT NOT NULL,
+    tool_version TEXT NOT NULL,
+    PRIMARY KEY (program, space, target, device_kind, compiler_version)
+)
+"""
+"""What evaluations of one key are of, beside them. Versions of this tool that do not know the table leave it alone."""
 
 
 @dataclass(frozen=True)

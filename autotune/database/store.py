@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,13 @@ _SELECT_PROGRAMS = f"""
 SELECT {_KEY_NAMES}, count(DISTINCT config_id) AS configs, sum(kind = 'measured') AS measured,
     sum(kind = 'estimated') AS estimated, sum(kind = 'failed') AS failed, max(created_at) AS last_recorded
 FROM evaluations GROUP BY {_KEY_NAMES} ORDER BY max(id)
+"""
+
+
+_SELECT_CONTENT = f"SELECT content FROM prepared_programs WHERE {_SAME_KEY}"
+_INSERT_CONTENT = f"""
+INSERT OR IGNORE INTO prepared_programs ({_KEY_NAMES}, content, created_at, tool_version)
+VALUES ({", ".join(f":{field.name}" for field in fields(EvaluationKey))}, :content, :created_at, :tool_version)
 """
 
 
@@ -177,6 +185,30 @@ class Database:
         except ValueError as error:
             logger.warning("%s: evaluation %d is left out: %s", self.path, row["id"], error)
             return None
+
+    def keep_content(self, key: EvaluationKey, content: bytes) -> None:
+        """Keeps what the evaluations of a key are of (see `autotune.recorded.kept`); what is there stays.
+
+        Raises:
+            DatabaseError: it could not be written.
+        """
+        row = key_columns(key) | {
+            "content": content,
+            "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "tool_version": self._tool_version,
+        }
+        with translated(self.path, self._busy_seconds), transaction(self._connection):
+            self._connection.execute(_INSERT_CONTENT, row)
+
+    def content(self, key: EvaluationKey) -> bytes | None:
+        """What the evaluations of a key are of; None if it was not kept.
+
+        Raises:
+            DatabaseError: the database cannot be read.
+        """
+        with translated(self.path, self._busy_seconds):
+            row = self._connection.execute(_SELECT_CONTENT, key_columns(key)).fetchone()
+        return None if row is None else bytes(row["content"])
 
     def programs(self) -> list[RecordedProgram]:
         """What there is, one entry per key; the one recorded last stands last.

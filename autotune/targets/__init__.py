@@ -55,16 +55,23 @@ def _open_grpc(argument: str, options: TargetOptions) -> Target:
     addresses = parse_addresses(argument.removeprefix("//"), option="target grpc://")
     if options.time_limit is not None:
         raise AutotuneError("the time limit of an evaluation is the server's: autotune serve --evaluation-time-limit")
-    require_grpc()
+    require_grpc(quiet=True)
     from autotune.targets.remote import open_remote
 
     return open_remote(addresses, credentials=options.credentials, repeat=options.repeat)
+
+
+def _open_replay(argument: str, options: TargetOptions) -> Target:
+    from autotune.targets.replay import open_replay
+
+    return open_replay(argument)
 
 
 TARGETS: dict[str, Callable[[str, TargetOptions], Target]] = {
     "cpu": _open_cpu,
     "tpu": _open_tpu,
     "grpc": _open_grpc,
+    "replay": _open_replay,
 }
 """By the part of the name before the first colon; called with the part after it."""
 
@@ -79,7 +86,8 @@ def open_target(
     """Open a target.
 
     Args:
-        name: "cpu", "tpu" (one of this host), "tpu:v5e" (without a TPU), "tpu:v5e:2x2", "grpc://host:port", ...
+        name: "cpu", "tpu" (one of this host), "tpu:v5e" (without a TPU), "tpu:v5e:2x2", "grpc://host:port",
+            "replay:file", ...
         time_limit: as in `TargetOptions`.
         repeat: as in `TargetOptions`.
         credentials: as in `TargetOptions`.
@@ -90,5 +98,5 @@ def open_target(
     """
     kind, _, argument = name.partition(":")
     if kind not in TARGETS:
-        raise AutotuneError(f"target {name!r}: expected cpu, tpu, tpu:<generation>, or grpc://HOST:PORT")
+        raise AutotuneError(f"target {name!r}: expected cpu, tpu, tpu:<generation>, grpc://HOST:PORT or replay:FILE")
     return TARGETS[kind](argument, TargetOptions(time_limit, repeat, credentials))

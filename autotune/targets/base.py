@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 from autotune.evaluation import Evaluation, Failed, LabelKind, Measured
@@ -72,7 +73,8 @@ class TunedProgram:
     """A config applied: what to compile, and with which options.
 
     Attributes:
-        module: serialized HloModuleProto, before the target's optimisation.
+        module: serialized HloModuleProto, before the target's optimisation; empty where there is no program to give
+            (a replay of evaluations without one).
         options: XLA flags by name, without dashes.
         extra_options: entries of the XLA flag `xla_backend_extra_options`.
         backend_only: the module is optimised up to memory space assignment; only the backend is to compile it.
@@ -161,6 +163,23 @@ class Target(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+@runtime_checkable
+class ProgramReader(Protocol):
+    """A target that knows programs in forms of its own."""
+
+    def read(self, path: Path, module_name: str | None) -> Program:
+        """Read a program.
+
+        Args:
+            path: of the file.
+            module_name: which program, for files that hold several.
+
+        Raises:
+            ProgramReadError: the file holds none.
+        """
+        ...
 
 
 @runtime_checkable

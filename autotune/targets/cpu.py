@@ -11,10 +11,9 @@ from autotune.errors import SpaceError
 from autotune.evaluation import Evaluation, LabelKind
 from autotune.hlo.assigned import with_assigned_layouts
 from autotune.hlo.program import Program
-from autotune.hlo.rewrite import constrain_layouts
 from autotune.spaces.base import Config, Space
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
-from autotune.spaces.tile import TILED, GemmTileSpace, TileConfig, find_dot_kernel
+from autotune.spaces.tile import GemmTileSpace, TileConfig, find_dot_kernel
 from autotune.targets.base import PreparedProgram, TargetDescription, TunedProgram
 from autotune.targets.cores import ReservedCore
 from autotune.targets.device_worker import HeldProgram
@@ -22,6 +21,7 @@ from autotune.targets.host import available_memory, jaxlib_version, processor
 from autotune.targets.inputs import input_specs
 from autotune.targets.isolation import Worker, WorkerFailure
 from autotune.targets.measuring import MeasuringSession, unchanging
+from autotune.targets.realise import apply_dot_tile, apply_layouts
 from autotune.targets.requirements import check_supported, measurement_notes, output_tolerance
 from protos import hlo_pb2
 
@@ -121,25 +121,10 @@ class CpuTarget:
         The default config is the program as it was given.
         """
         match config:
-            case LayoutConfig(orders=()):
-                return TunedProgram(prepared.program.module)
             case LayoutConfig():
-                module = constrain_layouts(prepared.module.proto, config.as_mapping())
-                return TunedProgram(module.SerializeToString(deterministic=True))
-            case TileConfig(implementation="ynn"):
-                return TunedProgram(prepared.program.module)
+                return apply_layouts(prepared, config)
             case TileConfig():
-                # Both are needed for the tiled product; without the first it would be left to YNNPACK.
-                options: dict[str, str | int | bool] = {
-                    "xla_cpu_experimental_ynn_fusion_type": "",
-                    "xla_cpu_multi_thread_eigen": False,
-                }
-                if config.implementation != TILED:
-                    return TunedProgram(prepared.program.module, options)
-                options["xla_cpu_prefer_vector_width"] = config.vector_bits
-                tile = f"{config.rows}:{config.steps}:{config.vectors}*vectwidth"
-                extra = {"xla_force_enable_experimental_llvm_ir_gemm": "1", "xla_llvm_ir_gemm_tile_size": tile}
-                return TunedProgram(prepared.program.module, options, extra)
+                return apply_dot_tile(prepared, config)
             case _:
                 raise SpaceError(f"the cpu target cannot apply {config.to_json()!r}")
 

@@ -102,14 +102,7 @@ class TpuKernelTarget:
 
     def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
         """The kernel with a tile forced on its root; the default is the kernel as it is."""
-        space = self._spaces[prepared.program.fingerprint]
-        candidate = space.candidate(config)
-        if not isinstance(config, TpuTileConfig) or not config.output_bounds or candidate is None:
-            return TunedProgram(space.kernel.module.SerializeToString(deterministic=True), backend_only=True)
-        forced = force_tile(
-            space.kernel.module, space.kernel.name, config.output_bounds, config.kernel_bounds, candidate.cycles
-        )
-        return TunedProgram(forced.SerializeToString(deterministic=True), backend_only=True)
+        return apply_kernel_tile(self._spaces[prepared.program.fingerprint], config)
 
     def executables(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[Executable | Failed]:
         """Compile a loop around the kernel with each tile, for a device; a tile that does not hold fails.
@@ -145,6 +138,17 @@ class TpuKernelTarget:
         return self
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def apply_kernel_tile(space: TpuTileSpace, config: Config) -> TunedProgram:
+    """The kernel with a tile forced on its root; the default is the kernel as it is."""
+    candidate = space.candidate(config)
+    if not isinstance(config, TpuTileConfig) or not config.output_bounds or candidate is None:
+        return TunedProgram(space.kernel.module.SerializeToString(deterministic=True), backend_only=True)
+    forced = force_tile(
+        space.kernel.module, space.kernel.name, config.output_bounds, config.kernel_bounds, candidate.cycles
+    )
+    return TunedProgram(forced.SerializeToString(deterministic=True), backend_only=True)
 
 
 def default_cycles(space: TpuTileSpace) -> int | None:

@@ -13,7 +13,6 @@ from autotune.hlo.assigned import with_assigned_layouts
 from autotune.hlo.kernels import Kernel, split_kernels
 from autotune.hlo.modules import instructions
 from autotune.hlo.program import Program
-from autotune.hlo.rewrite import constrain_layouts
 from autotune.hlo.window_config import ForcedTile, apply_tiles, read_window_config
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
@@ -23,6 +22,7 @@ from autotune.targets.failures import failed_outcome
 from autotune.targets.host import available_memory
 from autotune.targets.isolation import WorkerFailure, WorkerFailureReason
 from autotune.targets.measuring import unchanging
+from autotune.targets.realise import apply_layouts
 from autotune.targets.tpu import outcomes
 from autotune.targets.tpu.beyond_memory import KernelSums, describe
 from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
@@ -186,11 +186,8 @@ class TpuTarget:
     def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
         """Layouts become custom calls in the module before layout assignment; the default is the program as given."""
         match config:
-            case LayoutConfig(orders=()):
-                return TunedProgram(prepared.program.module)
             case LayoutConfig():
-                module = constrain_layouts(prepared.module.proto, config.as_mapping())
-                return TunedProgram(module.SerializeToString(deterministic=True))
+                return apply_layouts(prepared, config)
             case _:
                 raise SpaceError(f"target {self._name} cannot apply {config.to_json()!r}")
 

@@ -143,7 +143,7 @@ def test_a_program_without_an_estimate_is_refused(target: TpuTarget) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("tpu:v9", "expected one of v2, v3"), ("gpu", "expected cpu, tpu or tpu:<generation>")],
+    [("tpu:v9", "expected one of v2, v3"), ("gpu", "expected cpu, tpu, tpu:<generation>")],
 )
 def test_targets_that_do_not_exist(name: str, message: str) -> None:
     with pytest.raises(AutotuneError, match=message):
