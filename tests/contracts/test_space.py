@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from autotune.errors import SpaceError
+from autotune.evaluation import Evaluation, Measured
 from autotune.hlo.window_config import TileCandidate
+from autotune.recorded.kept import recorded_space
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutSpace
 from autotune.spaces.tile import DotKernel, GemmTileSpace, TileConfig
@@ -28,7 +30,16 @@ SPACES: dict[str, Callable[[], Space]] = {
     "tile of a TPU kernel of one tile": lambda: TpuTileSpace(kernel(), CANDIDATES[:1]),
     "tile of a 256 x 256 x 256 product": lambda: GemmTileSpace(DotKernel(256, 256, 256, "f32")),
     "tile of an odd bfloat16 product": lambda: GemmTileSpace(DotKernel(100, 77, 300, "bf16")),
+    "recorded layouts": lambda: recorded(LayoutSpace(programs.two_dots().proto), 300),
+    "recorded tiles": lambda: recorded(GemmTileSpace(DotKernel(256, 256, 256, "f32")), 40),
+    "one recorded layout": lambda: recorded(LayoutSpace(programs.two_dots().proto), 1),
 }
+
+
+def recorded(space: Space, count: int) -> Space:
+    """The first configs of a space, as if no others had been evaluated."""
+    searched = [Evaluation(config, Measured(1.0, 0.0, 1.0, 0.0, 0.0, 1, 1)) for config in space.enumerate()]
+    return recorded_space(space, searched[:count])
 
 
 @pytest.fixture(params=SPACES)

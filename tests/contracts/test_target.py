@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from autotune import api
 from autotune.errors import SpaceError, UnsupportedProgramError
 from autotune.evaluation import Estimated, Failed, LabelKind, Measured
 from autotune.hlo.program import Program
@@ -30,16 +32,29 @@ DEVICE = "cpu device"
 SERVERS = ("grpc cpu", "grpc tpu:v5e")
 """Measurement servers in processes of their own, with these targets."""
 
+REPLAY = "replay:recorded.sqlite@cpu"
+"""What the target `cpu` has said before."""
 
-@pytest.fixture(scope="module", params=(*NAMES, DEVICE, *SERVERS))
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+
+@pytest.fixture(scope="module", params=(*NAMES, DEVICE, *SERVERS, REPLAY))
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     served, name = request.param in SERVERS, request.param.removeprefix("grpc ")
     if name.startswith("tpu"):
         pytest.importorskip("libtpu", reason="needs the TPU compiler (pip install 'xla-autotune[tpu]')")
     with contextlib.ExitStack() as stack:
         if served:
             name = stack.enter_context(server(name=name)).url
+        if name == REPLAY:
+            name = f"replay:{_record(tmp_path_factory.mktemp('replay') / 'recorded.sqlite')}"
         yield stack.enter_context(cpu_device_target() if name == DEVICE else open_target(name))
+
+
+def _record(database: Path) -> Path:
+    """Have the CPU evaluate a few layouts of the programs below."""
+    with open_target("cpu") as cpu:
+        for program in (programs.two_dots(), programs.product(32, 32, 32)):
+            api.search(program, target=cpu, space="layout", budget=4, database=database)
+    return database
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +66,8 @@ def test_description_is_stable_and_complete(target: Target) -> None:
     description = target.description
     assert description == target.description
     assert all((description.name, description.device_kind, description.compiler_version))
-    assert description.name in (*NAMES, DEVICE)
-    assert {name.partition(":")[0] for name in (*NAMES, "grpc")} == set(TARGETS)
+    assert description.name in (*NAMES, DEVICE, REPLAY)
+    assert {name.partition(":")[0] for name in (*NAMES, "grpc", REPLAY)} == set(TARGETS)
 
 
 def test_outcome_has_the_kind_that_the_target_promises(target: Target, prepared: PreparedProgram) -> None:
@@ -102,13 +117,13 @@ def test_a_program_over_several_devices_is_refused(target: Target) -> None:
 add { a = f32[] parameter(0) b = f32[] parameter(1) ROOT s = f32[] add(a, b) }
 ENTRY main { x = f32[8] parameter(0) ROOT y = f32[8] all-reduce(x), replica_groups={{0,1}}, to_apply=add }
 """
-    with pytest.raises(UnsupportedProgramError, match="2 devices"):
+    with pytest.raises(UnsupportedProgramError, match=r"2 devices|nothing recorded"):
         target.prepare(read_bytes(text.encode(), "exchange"))
 
 
 def test_a_program_too_large_for_this_host_is_refused_with_the_sizes(target: Target) -> None:
     text = "HloModule huge\nENTRY main { x = f32[1000000000000] parameter(0) ROOT y = f32[1000000000000] negate(x) }\n"
     huge: Program = read_bytes(text.encode(), "huge")
-    sizes = r"4000\.0 GB of arguments and 4000\.0 GB of results|Ran out of memory on HBM.* \(7\.28T\)"
+    sizes = r"4000\.0 GB of arguments and 4000\.0 GB of results|Ran out of memory on HBM.* \(7\.28T\)|nothing recorded"
     with pytest.raises(UnsupportedProgramError, match=sizes):
         target.prepare(huge)
