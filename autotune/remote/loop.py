@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
 
 
 def run(coroutine: Coroutine[Any, Any, Value]) -> Value:
@@ -21,8 +23,10 @@ def run(coroutine: Coroutine[Any, Any, Value]) -> Value:
         raise
 
 
-@functools.cache
 def _shared_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="measurement servers", daemon=True).start()
-    return loop
+    global _loop
+    with _lock:  # several threads may be the first
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="measurement servers", daemon=True).start()
+        return _loop
