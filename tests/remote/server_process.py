@@ -95,9 +95,12 @@ class ServerProcess:
 
     def start(self) -> ServerProcess:
         settings = json.dumps(self.settings | {"port": self.port})
+        # A client in this process has told its gRPC to be quiet, through the environment; a server is not a client.
+        environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.remote.server_process", settings],
             cwd=ROOT,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
