@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from autotune.database import Database, EvaluationKey
+from autotune.database import EvaluationKey
 from autotune.errors import DefaultFailedError
 from autotune.evaluation import Evaluation, Failed, LabelKind
 from autotune.spaces.base import Config, Space, config_id
-from autotune.targets.base import PreparedProgram, Target
+from autotune.targets.base import PreparedProgram, TargetDescription
 from training.collecting.drawing import FIXED, draw
+from training.collecting.evaluator import ProgramEvaluator
+from training.collecting.ledger import Ledger
 from training.collecting.rows import Drawn
 
 _REPEATS: Final = 3
@@ -64,29 +66,29 @@ class ProgramCollector:
     """Evaluates configs of one program.
 
     Args:
-        target: evaluates.
-        prepared: by `target`.
+        evaluator: has prepared the program.
+        description: of its target.
+        prepared: the program.
         space: what may be changed.
-        database: has every evaluation before the next one starts.
+        ledger: has every evaluation as soon as there is one.
         deadline: when no further evaluation starts.
-        parallel: configs that are given to the target at once.
-        on_config: called after every config.
+        on_configs: told how many configs are done, whenever there are more.
     """
 
     def __init__(
         self,
-        target: Target,
+        evaluator: ProgramEvaluator,
+        description: TargetDescription,
         prepared: PreparedProgram,
         space: Space,
-        database: Database,
+        ledger: Ledger,
         *,
         deadline: Deadline,
-        parallel: int,
-        on_config: Callable[[], None],
+        on_configs: Callable[[int], None],
     ) -> None:
-        self._target, self._prepared, self._space, self._database = target, prepared, space, database
-        self._deadline, self._parallel, self._on_config = deadline, parallel, on_config
-        self._key = EvaluationKey.of(target.description, prepared.program, space)
+        self._evaluator, self._description, self._prepared, self._space = evaluator, description, prepared, space
+        self._ledger, self._deadline, self._on_configs = ledger, deadline, on_configs
+        self._key = EvaluationKey.of(description, prepared.program, space)
         self._known = self._recorded("search")
         self._drawn: list[Drawn] = []
         self._reused = 0
@@ -108,35 +110,39 @@ class ProgramCollector:
     def _evaluate(self, configs: Sequence[Config], way: str) -> list[Evaluation]:
         new = [config for config in configs if config_id(config) not in self._known]
         self._reused += len(configs) - len(new)
-        reason = None
-        for start in range(0, len(new), self._parallel):
+        reasons: list[str] = []
+
+        def may_start() -> bool:
             # The default is always evaluated: without it there is nothing to write.
             reason = self._deadline.passed() if way != FIXED else None
             if reason is not None:
-                break
-            for evaluation in self._target.evaluate(self._prepared, new[start : start + self._parallel]):
-                self._database.record(self._key, evaluation)
-                self._known[config_id(evaluation.config)] = evaluation
+                reasons.append(reason)
+            return not reasons
+
+        before = len(self._drawn) + len(configs) - len(new)
+        for done, evaluation in enumerate(self._evaluator.evaluate_each(new, may_start), start=before + 1):
+            self._ledger.record(self._key, evaluation)
+            self._known[config_id(evaluation.config)] = evaluation
+            self._on_configs(done)
         evaluations = [self._known[config_id(config)] for config in configs if config_id(config) in self._known]
         self._drawn += [Drawn(evaluation, way) for evaluation in evaluations]
-        for _ in evaluations:
-            self._on_config()
+        self._on_configs(len(self._drawn))
         if way == FIXED:
             self._check_default(evaluations[0])
-        if reason is not None:
-            raise _OutOfTime(reason)
+        if reasons:
+            raise _OutOfTime(reasons[0])
         return evaluations
 
     def _check_default(self, default: Evaluation) -> None:
         if isinstance(default.outcome, Failed):
             raise DefaultFailedError(
                 f"the default config of program {self._prepared.program.name!r} could not be evaluated on "
-                f"{self._target.description.name}: {default.outcome.reason.value}: {default.outcome.message}"
+                f"{self._description.name}: {default.outcome.reason.value}: {default.outcome.message}"
             )
 
     def _repeat(self) -> tuple[Evaluation, ...]:
         """Measure the fastest, the middle and the slowest config once more. Estimates have no noise."""
-        if self._target.description.label is LabelKind.ESTIMATED:
+        if self._description.label is LabelKind.ESTIMATED:
             return ()
         ranked = sorted(
             (each.evaluation for each in self._drawn if each.way != FIXED and each.evaluation.cost is not None),
@@ -150,11 +156,11 @@ class ProgramCollector:
         if new and reason is not None:
             raise _OutOfTime(reason)
         if new:
-            for evaluation in self._target.evaluate(self._prepared, new, purpose="confirm"):
-                self._database.record(self._key, evaluation)
+            for evaluation in self._evaluator.evaluate_together(new, "confirm"):
+                self._ledger.record(self._key, evaluation)
                 recorded[config_id(evaluation.config)] = evaluation
         return tuple(recorded[config_id(config)] for config in configs if config_id(config) in recorded)
 
     def _recorded(self, purpose: str) -> dict[str, Evaluation]:
-        found = self._database.evaluations(self._key, self._space.from_json, purpose=purpose)
+        found = self._ledger.recorded(self._key, self._space.from_json, purpose)
         return {config_id(each.config): each for each in found if self._space.contains(each.config)}
