@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.api import search
+    from autotune.frontends.jax import jit, tune
+    from autotune.frontends.saved import load
+    from autotune.frontends.switch import disabled
     from autotune.hlo.reader import read
     from autotune.result import SearchResult
     from autotune.tuning_export import save_tuning_data
 
-__all__ = ["SearchResult", "read", "save_tuning_data", "search"]
+__all__ = ["SearchResult", "disabled", "jit", "load", "read", "save_tuning_data", "search", "tune"]
 
 _HOMES = {
     "SearchResult": "autotune.result",
+    "disabled": "autotune.frontends.switch",
+    "jit": "autotune.frontends.jax",
+    "load": "autotune.frontends.saved",
     "read": "autotune.hlo.reader",
     "save_tuning_data": "autotune.tuning_export",
     "search": "autotune.api",
+    "tune": "autotune.frontends.jax",
 }
 
 

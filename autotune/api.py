@@ -13,12 +13,14 @@ from autotune.hlo.program import Program
 from autotune.hlo.reader import read
 from autotune.ranking.models import ModelsOf, choose_models
 from autotune.remote.credentials import ClientCredentials
+from autotune.report import explaining
 from autotune.result import SearchResult
 from autotune.spaces.base import Space
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
 from autotune.targets.base import KernelProvider, PreparedProgram, ProgramReader, Target
 from autotune.tiles import KernelTiles, better_tiles, search_tiles, tile_budget
+from autotune.tuned import tuned_record
 from autotune.tuner import Progress, Tuner
 from cost_model import CostModel
 
@@ -38,6 +40,7 @@ def search(
     module_name: str | None = None,
     evaluation_time_limit: float | None = None,
     credentials: ClientCredentials | None = None,
+    explain: bool = True,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> SearchResult:
@@ -61,6 +64,8 @@ def search(
         module_name: which module, for files that hold several.
         evaluation_time_limit: seconds that one config may take to compile, and to run once.
         credentials: for a target of servers; None for servers of this host that ask for nothing.
+        explain: whether to compile the default and the best config once more at the end, for a report that says where
+            the time goes.
         on_progress: called after every evaluation.
         on_stage: called with a few words before each stage that may take long.
 
@@ -97,7 +102,13 @@ def search(
         run = _Run(chosen, models, database, budget, time_limit, strategy, seed, reuse, on_progress, on_stage)
         if kernels and is_one_kernel(program.proto):
             return _search_kernel(run, program)
-        return _search_program(run, program, space)
+        result = _search_program(run, program, space)
+        if not result.interrupted:
+            database.keep_tuned(tuned_record(result))
+        if explain and not result.interrupted:
+            on_stage("explaining the result")
+            result = replace(result, explanation=explaining.explain(chosen, result))
+        return result
     finally:
         if owned_database is not None:
             owned_database.close()

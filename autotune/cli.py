@@ -1,9 +1,9 @@
-"""The command line: `autotune search | inspect | serve | servers | data | train | evaluate | submit | zoo | collect`.
+"""The command line: `autotune search | inspect | report | serve | servers | data | train | evaluate | ...`.
 
 Exit codes: 0 done (a difference found or not), 1 an error that is none of the following, 2 wrong usage, 3 the file
 cannot be read as a program, 4 the program or the space is not supported by the target, 5 a compiler or library is
-missing or too new, 6 the default config cannot be evaluated, 7 no measurement server can be used, 130 interrupted
-(what was found is saved).
+missing or too new, 6 the default config cannot be evaluated, 7 no measurement server can be used, 8 a tuned program is
+required and there is none, 130 interrupted (what was found is saved).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Annotated
 import typer
 
 from autotune import errors
+from autotune.frontends import commands as frontend_commands
 from autotune.remote import commands as remote_commands
+from autotune.report import commands as report_commands
 from autotune.terminal import EXIT_CODES as EXIT_CODES
 from autotune.terminal import INTERRUPTED, console, fail
 
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 training_commands.register(app)
 remote_commands.register(app)
+report_commands.register(app)
+frontend_commands.register(app)
 
 File = Annotated[Path, typer.Argument(help="A program: HLO text, HLO proto, StableHLO, or TpuGraphs tuning data.")]
 ModuleName = Annotated[str | None, typer.Option("--module", help="Which module, if the file holds several.")]
@@ -104,6 +108,9 @@ def search(
             show_default=False,
         ),
     ] = None,
+    with_report: Annotated[
+        bool, typer.Option("--report", help="Also write report.html, as `autotune report` does.")
+    ] = False,
     server_authority: remote_commands.Authority = None,
     server_token_file: remote_commands.TokenFile = None,
     server_certificate: remote_commands.Certificate = None,
@@ -114,6 +121,7 @@ def search(
     """Search for a config that is faster than the default."""
     from autotune import api
     from autotune.rendering.search import SearchProgress, render_result
+    from autotune.report.writing import require_packages, write_report
     from autotune.result import check_writable
     from autotune.tuning_export import check_tuning_folder, save_tuning_data
 
@@ -121,6 +129,8 @@ def search(
     folder = out if out is not None else file.with_suffix(".autotune")
     try:
         check_writable(folder)
+        if with_report:
+            require_packages()
         if tuning_data is not None:
             check_tuning_folder(tuning_data)
         credentials = remote_commands.client_credentials(
@@ -145,6 +155,7 @@ def search(
                 on_stage=progress.stage,
             )
         files = result.save(folder)
+        files += [write_report(folder)] if with_report else []
         saved = save_tuning_data(result, tuning_data) if tuning_data is not None else []
     except KeyboardInterrupt:
         terminal.print("interrupted before anything was measured")

@@ -39,3 +39,7 @@ class DefaultFailedError(AutotuneError):
 
 class ServerError(AutotuneError):
     """No measurement server can be reached or is left, or those there are do not serve us or do not belong together."""
+
+
+class NotTunedError(AutotuneError):
+    """A tuned program is required, and there is none for this program, device and compiler."""

@@ -19,6 +19,7 @@ EXIT_CODES: dict[type[errors.AutotuneError], int] = {
     errors.ToolchainError: 5,
     errors.DefaultFailedError: 6,
     errors.ServerError: 7,
+    errors.NotTunedError: 8,
 }
 INTERRUPTED = 130
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autotune.database.rows import CREATE_INDEX, CREATE_PROGRAMS, CREATE_TABLE
+from autotune.database.tuned import CREATE_TUNED
 from autotune.errors import DatabaseError
 
 APPLICATION_ID = int.from_bytes(b"xlat")  # tells our files from other programs' databases
@@ -75,8 +76,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_seconds: float) ->
     connection.execute("PRAGMA synchronous = NORMAL")
     if _pragma(connection, "user_version") == 0:
         _make_table(connection)
-    if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'prepared_programs'").fetchone()[0]:
-        connection.execute(CREATE_PROGRAMS)  # the file is older than the table
+    for name, statement in (("prepared_programs", CREATE_PROGRAMS), ("tuned_programs", CREATE_TUNED)):
+        if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = ?", (name,)).fetchone()[0]:
+            connection.execute(statement)  # the file is older than the table
 
 
 def _make_table(connection: sqlite3.Connection) -> None:
@@ -86,6 +88,7 @@ def _make_table(connection: sqlite3.Connection) -> None:
         connection.execute(CREATE_TABLE)
         connection.execute(CREATE_INDEX)
         connection.execute(CREATE_PROGRAMS)
+        connection.execute(CREATE_TUNED)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

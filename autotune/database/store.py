@@ -15,6 +15,14 @@ import platformdirs
 
 from autotune.database.connection import connect, connect_in_memory, transaction, translated
 from autotune.database.rows import EvaluationKey, from_row, key_columns, to_row
+from autotune.database.tuned import (
+    INSERT_TUNED,
+    SELECT_TUNED,
+    SELECT_TUNED_ANYWHERE,
+    TunedRecord,
+    tuned_from_row,
+    tuned_to_row,
+)
 from autotune.errors import DatabaseError, SpaceError
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, JsonObject, config_id
@@ -209,6 +217,45 @@ class Database:
         with translated(self.path, self._busy_seconds):
             row = self._connection.execute(_SELECT_CONTENT, key_columns(key)).fetchone()
         return None if row is None else bytes(row["content"])
+
+    def keep_tuned(self, record: TunedRecord) -> None:
+        """Keeps what a search found, in place of what an earlier one of the same program and space did.
+
+        Raises:
+            DatabaseError: it could not be written.
+        """
+        row = tuned_to_row(record, self._tool_version)
+        with translated(self.path, self._busy_seconds), transaction(self._connection):
+            self._connection.execute(INSERT_TUNED, row)
+
+    def tuned(self, program: str, device_kind: str, compiler_version: str) -> TunedRecord | None:
+        """What searches found for a program on exactly this device and compiler; None if there was none.
+
+        Args:
+            program: its fingerprint.
+            device_kind: as in the evaluations.
+            compiler_version: likewise.
+
+        Returns:
+            The best of the spaces that were searched.
+
+        Raises:
+            DatabaseError: the database cannot be read.
+        """
+        key = {"program": program, "device_kind": device_kind, "compiler_version": compiler_version}
+        with translated(self.path, self._busy_seconds):
+            row = self._connection.execute(SELECT_TUNED, key).fetchone()
+        return None if row is None else tuned_from_row(row)
+
+    def tuned_anywhere(self, program: str) -> list[TunedRecord]:
+        """What searches found for a program, for all devices and compilers, oldest first.
+
+        Raises:
+            DatabaseError: the database cannot be read.
+        """
+        with translated(self.path, self._busy_seconds):
+            rows = self._connection.execute(SELECT_TUNED_ANYWHERE, {"program": program}).fetchall()
+        return [tuned_from_row(row) for row in rows]
 
     def programs(self) -> list[RecordedProgram]:
         """What there is, one entry per key; the one recorded last stands last.

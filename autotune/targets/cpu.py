@@ -19,13 +19,24 @@ from autotune.targets.cores import ReservedCore
 from autotune.targets.device_worker import HeldProgram
 from autotune.targets.host import available_memory, jaxlib_version, processor
 from autotune.targets.inputs import input_specs
-from autotune.targets.isolation import Worker, WorkerFailure
+from autotune.targets.isolation import Worker, WorkerFailure, run_in_child
 from autotune.targets.measuring import MeasuringSession, unchanging
 from autotune.targets.realise import apply_dot_tile, apply_layouts
 from autotune.targets.requirements import check_supported, measurement_notes, output_tolerance
 from protos import hlo_pb2
 
 _WORKER = "autotune.targets.device_worker:DeviceWorker"
+
+
+def cpu_description() -> TargetDescription:
+    """This host's processor, one core of it, whether or not it is open as a target."""
+    return TargetDescription(
+        name="cpu",
+        device_kind=f"{processor()}, 1 core",
+        compiler_version=f"jaxlib {jaxlib_version()}",
+        label=LabelKind.MEASURED,
+        cost_model_device="cpu",
+    )
 
 
 class CpuTarget:
@@ -59,13 +70,7 @@ class CpuTarget:
     @property
     def description(self) -> TargetDescription:
         """This host's processor, one core of it."""
-        return TargetDescription(
-            name="cpu",
-            device_kind=f"{processor()}, 1 core",
-            compiler_version=f"jaxlib {jaxlib_version()}",
-            label=LabelKind.MEASURED,
-            cost_model_device="cpu",
-        )
+        return cpu_description()
 
     @property
     def parallel(self) -> int:
@@ -127,6 +132,18 @@ class CpuTarget:
                 return apply_dot_tile(prepared, config)
             case _:
                 raise SpaceError(f"the cpu target cannot apply {config.to_json()!r}")
+
+    def optimised(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[bytes]:
+        """Compile configs once more, in a child of their own: what was measured is gone, and so may its child be."""
+        variants = [_runnable(self.realise(prepared, config)) for config in configs]
+        modules: list[bytes] = run_in_child(
+            "autotune.hlo.jaxlib",
+            "optimised_modules",
+            [(each.module, dict(each.options), dict(each.extra_options)) for each in variants],
+            time_limit=self._session.default_time_limit,
+            memory_limit=self._memory_limit,
+        )
+        return modules
 
     def close(self) -> None:
         """End the child process and let others have the core."""
