@@ -73,6 +73,11 @@ class CpuTarget:
         return cpu_description()
 
     @property
+    def shares_core(self) -> bool:
+        """Whether another search measures on the same core, since it found every core taken."""
+        return self._core.shared
+
+    @property
     def parallel(self) -> int:
         """One: measurements at the same time would disturb each other."""
         return 1
