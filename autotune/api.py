@@ -19,6 +19,7 @@ from autotune.spaces.base import Space
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
 from autotune.targets.base import KernelProvider, PreparedProgram, ProgramReader, Target
+from autotune.targets.cached import CachedTarget
 from autotune.tiles import KernelTiles, better_tiles, search_tiles, tile_budget
 from autotune.tuned import tuned_record
 from autotune.tuner import Progress, Tuner
@@ -37,6 +38,7 @@ def search(
     seed: int = 0,
     database: str | Path | Database | None = None,
     reuse: bool = True,
+    require_cached: bool = False,
     module_name: str | None = None,
     evaluation_time_limit: float | None = None,
     credentials: ClientCredentials | None = None,
@@ -61,6 +63,7 @@ def search(
         seed: of the search; the same seed proposes the same configs (measurements still differ).
         database: path of the evaluation database, or one that the caller owns; None for the one in the user's folder.
         reuse: whether evaluations in the database count, and a server's own ones; else all are made again.
+        require_cached: evaluate nothing: what the database has of an earlier search is the result, or an error.
         module_name: which module, for files that hold several.
         evaluation_time_limit: seconds that one config may take to compile, and to run once.
         credentials: for a target of servers; None for servers of this host that ask for nothing.
@@ -73,12 +76,15 @@ def search(
         What was found. Ctrl-C ends the search early with the best so far.
 
     Raises:
+        NotTunedError: with `require_cached`, for what the database does not have.
         AutotuneError: the file cannot be read, the program cannot run on the target, ... (see `autotune.errors`).
     """
     if budget < 1:
         raise AutotuneError(f"budget {budget}: expected at least 1 evaluation")
     if time_limit is not None and time_limit <= 0:
         raise AutotuneError(f"time limit {time_limit}: expected a positive number of seconds")
+    if require_cached and not reuse:
+        raise AutotuneError("require_cached needs the evaluations of the database: not together with reuse=False")
     if strategy not in STRATEGIES:
         raise AutotuneError(f"strategy {strategy!r}: expected one of {', '.join(STRATEGIES)}")
     owned_target = None
@@ -99,6 +105,8 @@ def search(
         models = choose_models(model, chosen.description.cost_model_device)
         if not isinstance(database, Database):
             database = owned_database = Database.open(Path(database) if database is not None else None)
+        if require_cached:
+            chosen, budget = CachedTarget(chosen, str(database.path)), 1
         run = _Run(chosen, models, database, budget, time_limit, strategy, seed, reuse, on_progress, on_stage)
         if kernels and is_one_kernel(program.proto):
             return _search_kernel(run, program)

@@ -95,6 +95,12 @@ def search(
             help="Count evaluations that the database already has, or evaluate again (also on servers).",
         ),
     ] = True,
+    require_cached: Annotated[
+        bool,
+        typer.Option(
+            "--require-cached", help="Evaluate nothing: the result of an earlier search, or an error (exit code 8)."
+        ),
+    ] = False,
     evaluation_time_limit: Annotated[
         float | None,
         typer.Option(help="Seconds that one config may take to compile.", show_default="10 times the default's"),
@@ -149,6 +155,7 @@ def search(
                 seed=seed,
                 database=database,
                 reuse=reuse,
+                require_cached=require_cached,
                 module_name=module_name,
                 evaluation_time_limit=evaluation_time_limit,
                 on_progress=progress.update,

@@ -67,8 +67,8 @@ def transformer_block(weights: Weights, x: jax.Array) -> tuple[jax.Array, Weight
     return value, gradients
 
 
-def export() -> str:
-    """Lowers the block; returns HLO text."""
+def arguments() -> tuple[Weights, jax.Array]:
+    """Weights and activations of the right shapes, all zero."""
     square = jnp.zeros((WIDTH, WIDTH), jnp.float32)
     weights = Weights(
         query=square,
@@ -78,8 +78,12 @@ def export() -> str:
         expand=jnp.zeros((WIDTH, HIDDEN), jnp.float32),
         contract=jnp.zeros((HIDDEN, WIDTH), jnp.float32),
     )
-    x = jnp.zeros((BATCH, TOKENS, WIDTH), jnp.float32)
-    computation: Any = jax.jit(transformer_block).lower(weights, x).compiler_ir("hlo")
+    return weights, jnp.zeros((BATCH, TOKENS, WIDTH), jnp.float32)
+
+
+def export() -> str:
+    """Lowers the block; returns HLO text."""
+    computation: Any = jax.jit(transformer_block).lower(*arguments()).compiler_ir("hlo")
     text: str = computation.as_hlo_text()
     return text
 
