@@ -1,13 +1,26 @@
-"""The demo program is what its script writes."""
+"""The demo program is what its script writes, and the notebook runs."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+# In a process of its own: the client of a kernel leaves sockets open, which is an error in these tests.
+NOTEBOOK = """
+import sys
+import nbformat
+from nbclient import NotebookClient
+
+notebook = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(notebook, timeout=250).execute()
+for cell in notebook.cells:
+    print("".join(output.get("text", "") for output in cell.get("outputs", [])))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +53,21 @@ def test_the_demo_program_is_one_block_forward_and_backward(committed: bytes) ->
     entry = next(index for index, line in enumerate(lines) if line.startswith("ENTRY"))
     assert sum(" parameter(" in line for line in lines[entry:]) == 7
     assert not any("bf16[" in line or "f64[" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_with_a_small_budget(repo_root: Path, tmp_path: Path) -> None:
+    path = repo_root / "examples" / "tune_a_transformer.ipynb"
+    environment = {**os.environ, "AUTOTUNE_EXAMPLE_BUDGET": "3", "PYTHONPATH": str(repo_root)}
+    run = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK, str(path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "the updated weights are those of plain jax.jit" in run.stdout
+    assert re.search(r"1,000 configs of \d+ nodes in \d+ ms", run.stdout)
+    assert "estimated (compiler cycles, tpu v5e)" in run.stdout or "libtpu is not installed" in run.stdout
