@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from autotune.frontends.saved import load
     from autotune.frontends.switch import disabled
     from autotune.hlo.reader import read
+    from autotune.optuna_export import save_study
     from autotune.result import SearchResult
     from autotune.tuning_export import save_tuning_data
 
-__all__ = ["SearchResult", "disabled", "jit", "load", "read", "save_tuning_data", "search", "tune"]
+__all__ = ["SearchResult", "disabled", "jit", "load", "read", "save_study", "save_tuning_data", "search", "tune"]
 
 _HOMES = {
     "SearchResult": "autotune.result",
@@ -21,6 +22,7 @@ _HOMES = {
     "jit": "autotune.frontends.jax",
     "load": "autotune.frontends.saved",
     "read": "autotune.hlo.reader",
+    "save_study": "autotune.optuna_export",
     "save_tuning_data": "autotune.tuning_export",
     "search": "autotune.api",
     "tune": "autotune.frontends.jax",

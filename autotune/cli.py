@@ -117,6 +117,16 @@ def search(
     with_report: Annotated[
         bool, typer.Option("--report", help="Also write report.html, as `autotune report` does.")
     ] = False,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--save-study",
+            metavar="URL|FILE",
+            help="Also write all evaluations as trials of Optuna, for optuna-dashboard: into a database by URL, or a "
+            "file (.db: SQLite, .log: journal).",
+            show_default=False,
+        ),
+    ] = None,
     server_authority: remote_commands.Authority = None,
     server_token_file: remote_commands.TokenFile = None,
     server_certificate: remote_commands.Certificate = None,
@@ -126,6 +136,8 @@ def search(
 ) -> None:
     """Search for a config that is faster than the default."""
     from autotune import api
+    from autotune.optuna_export import save_study
+    from autotune.optuna_storage import check_study_storage, described
     from autotune.rendering.search import SearchProgress, render_result
     from autotune.report.writing import require_packages, write_report
     from autotune.result import check_writable
@@ -139,6 +151,8 @@ def search(
             require_packages()
         if tuning_data is not None:
             check_tuning_folder(tuning_data)
+        if study is not None:
+            check_study_storage(study)
         credentials = remote_commands.client_credentials(
             server_authority, server_token_file, server_certificate, server_key
         )
@@ -164,17 +178,21 @@ def search(
         files = result.save(folder)
         files += [write_report(folder)] if with_report else []
         saved = save_tuning_data(result, tuning_data) if tuning_data is not None else []
+        studies = save_study(result, study) if study is not None else []
     except KeyboardInterrupt:
         terminal.print("interrupted before anything was measured")
         raise typer.Exit(INTERRUPTED) from None
     except errors.AutotuneError as error:
         fail(error, as_json)
     if as_json:
-        typer.echo(json.dumps(result.to_json() | {"files": [str(path) for path in (*files, *saved)]}, indent=2))
+        extra = {"files": [str(path) for path in (*files, *saved)]} | ({"studies": studies} if studies else {})
+        typer.echo(json.dumps(result.to_json() | extra, indent=2))
     else:
         console().print(render_result(result, files))
         if saved:
             console().print(f"tuning data: {tuning_data}/ ({', '.join(path.name for path in saved)})", markup=False)
+        for name in studies:
+            console().print(f"study: {name}; optuna-dashboard {described(study or '')}", markup=False)
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
