@@ -52,5 +52,5 @@ $(VENV)/.stamp-base: $(VENV)/.stamp-venv pyproject.toml requirements.lock
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml requirements.lock
 	@echo "Installing xla-autotune with the tools for developers into $(VENV) (some minutes, once)"
-	@$(INSTALL) '.[dev,remote,report,tensorflow,tpu,train]'
+	@$(INSTALL) '.[cluster,dev,remote,report,tensorflow,tpu,train]'
 	@touch $(VENV)/.stamp-base $@

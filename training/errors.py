@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, ServerError
 
 
 class TrainingError(AutotuneError):
@@ -15,3 +15,7 @@ class TrainingDataError(TrainingError):
 
 class StoreError(TrainingError):
     """The store cannot be written, or changed while it was in use."""
+
+
+class ClusterError(TrainingError, ServerError):
+    """No Ray cluster can be reached, or its workers do not belong together, or none is left."""

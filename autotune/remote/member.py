@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.errors import UnsupportedProgramError
+from autotune.hlo.modules import digest as module_digest
 from autotune.remote.address import SCHEME, Address
 from autotune.remote.connection import (
     Connection,
@@ -106,7 +107,7 @@ class Member:
                 "server with a larger --largest-program"
             )
         prepared = (await self._last("Prepare", submission.request)).prepared
-        digest = hashlib.sha256(prepared.module + prepared.program).hexdigest()
+        digest = f"{module_digest(prepared.module)} {hashlib.sha256(prepared.program).hexdigest()}"
         submission.digest = submission.digest or digest
         if digest != submission.digest:
             raise RejectedError(f"it makes another module of program {submission.name!r} than the first server does")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autotune.terminal import console
 from training.commands.shared import GOES_ON, Json, reported, wide_console
+
+if TYPE_CHECKING:
+    from autotune.database import Database
+    from training.collecting.collection import Progress
+    from training.collecting.programs import Source
+    from training.collecting.request import Request
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +53,19 @@ def _collect(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Most configs at once (of estimated targets).", show_default="the target's"),
+        typer.Option(
+            help="Most configs at once (of estimated targets); with --ray the workers.",
+            show_default="the target's; with --ray as many as the cluster has room for",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Share the work among the workers of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local to "
+            "start one on this host.",
+            show_default="this process alone",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -56,8 +75,6 @@ def _collect(
     that cannot be used are listed; if all are, the exit code is 1.
     """
     from autotune.database import Database
-    from autotune.targets import open_target
-    from training.collecting.collect import collect
     from training.collecting.programs import find_sources
     from training.collecting.request import Request
     from training.commands.progress import CountProgress
@@ -65,18 +82,62 @@ def _collect(
     with reported(as_json, interrupted=GOES_ON):
         request = Request(space, configs, draw, seed, time_limit, seconds_per_program, least_spread, workers)
         sources = find_sources(programs)
+        run = _here if ray is None else partial(_on_cluster, ray)
         with (
             Database.open(database) as opened,
-            open_target(target, time_limit=evaluation_time_limit) as evaluator,
             CountProgress(console(stderr=True), f"{space}, {target}", doing="collecting", done="done") as progress,
         ):
-            statistics = collect(sources, evaluator, request, out, opened, progress.update)
+            statistics = run(target, evaluation_time_limit, sources, request, out, opened, progress.update)
     if as_json:
         typer.echo(json.dumps(statistics, indent=2))
     else:
         _print_tables(statistics)
     if statistics["refused"] and not statistics["programs"]:
         raise typer.Exit(1)
+
+
+def _here(
+    target: str,
+    time_limit: float | None,
+    sources: list[Source],
+    request: Request,
+    out: Path,
+    database: Database,
+    progress: Progress,
+) -> dict[str, Any]:
+    from autotune.targets import open_target
+    from training.collecting.collect import collect
+
+    with open_target(target, time_limit=time_limit) as evaluator:
+        return collect(sources, evaluator, request, out, database, progress)
+
+
+def _on_cluster(
+    address: str,
+    target: str,
+    time_limit: float | None,
+    sources: list[Source],
+    request: Request,
+    out: Path,
+    database: Database,
+    progress: Progress,
+) -> dict[str, Any]:
+    from autotune.targets import open_target
+    from training.collecting.cluster.packages import require_ray
+    from training.collecting.cluster.resources import check_target
+
+    require_ray()
+    check_target(target)
+    from training.collecting.cluster.collect import collect_on_cluster
+    from training.collecting.cluster.evaluator import ClusterEvaluator
+    from training.collecting.cluster.session import RaySession
+
+    opener = partial(open_target, target, time_limit=time_limit)
+    with (
+        RaySession(address) as session,
+        ClusterEvaluator(session, target, opener, workers=request.workers) as evaluator,
+    ):
+        return collect_on_cluster(sources, evaluator, request, out, database, progress)
 
 
 def _print_tables(statistics: dict[str, Any]) -> None:
