@@ -39,6 +39,12 @@ _VALUES: Final = {
 _LONGEST_NAME: Final = 200
 """Characters kept of a program's name: Optuna's tables have room for 512 in the name of a study."""
 
+_SHOWN_FIRST: Final = (
+    *("what", "kind", "purpose", "reason", "message"),
+    *("seconds", "default_seconds", "spread", "cycles", "default_cycles", "score", "decisions"),
+)
+"""Attributes of a trial in the order in which the dashboard is to list them."""
+
 _LONGEST_TEXT: Final = 4000
 """Characters kept of a compiler's message: MySQL has room for 64 KB."""
 
@@ -172,7 +178,8 @@ def _attributes(evaluation: Evaluation, result: SearchResult, *, complete: bool)
     if not complete:
         facts["config"] = json.dumps(config, sort_keys=True)
     facts |= {"decisions": len(result.space.explain(evaluation.config)), IDENTITY: _identity(evaluation)}
-    return {name.replace("_", " "): _plain(value) for name, value in facts.items()}
+    first = {name: facts[name] for name in _SHOWN_FIRST if name in facts}
+    return {name.replace("_", " "): _plain(value) for name, value in (first | facts).items()}
 
 
 def _plain(value: Any) -> Any:

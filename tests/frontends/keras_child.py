@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.frontends.arguments import parse_arguments
+from autotune.frontends.foreign import foreign_program
 from autotune.frontends.keras import arguments_of, program_of
 from autotune.hlo.program import Program
 
@@ -60,6 +62,14 @@ def training_step(name: str) -> tuple[Program, Arrays, float, dict[str, NDArray[
         if not np.array_equal(old, new)
     }
     return program, arguments, loss, changed, [variable.path for variable in variables]
+
+
+def exported(arguments: str) -> Program:
+    """The program of the convolutional model, as `autotune export --args` asks for it."""
+    model, _ = _model("convolutional")
+    program = foreign_program(model, parse_arguments(arguments))
+    assert program is not None
+    return program
 
 
 def refused(what: str) -> None:

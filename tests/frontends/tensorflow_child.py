@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from autotune.frontends.arguments import parse_arguments
+from autotune.frontends.foreign import foreign_program
 from autotune.frontends.tensorflow import program_of
 from autotune.hlo.program import Program
 
@@ -21,6 +23,12 @@ def traced(name: str) -> tuple[Program, Arrays]:
     """The program of one of the functions below, and the values of what it captures."""
     function, signature, keywords, captured = _functions()[name]
     return program_of(function, *signature, **keywords), [np.asarray(each) for each in captured]
+
+
+def exported(what: str, arguments: str) -> Program | None:
+    """As `autotune export --args` asks for it."""
+    things = {"tf.function": _layer().__call__, "module": _layer(), "python": _branch, "no call": tf.Module()}
+    return foreign_program(things[what], parse_arguments(arguments))
 
 
 def called(name: str, arguments: Arrays) -> Arrays:

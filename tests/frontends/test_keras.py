@@ -72,6 +72,12 @@ def test_inputs_of_a_dictionary_come_in_the_order_of_their_keys(child: Worker) -
     assert declared.fingerprint == named.fingerprint
 
 
+def test_arguments_of_the_command_line(child: Worker) -> None:
+    program = child.call("exported", "f32[2,8,8,3]", time_limit=200)
+    assert _parameters(program)[0] == (2, 8, 8, 3)
+    assert program.name == "convolutional"
+
+
 @pytest.mark.parametrize("name", ["convolutional", "two inputs"])
 def test_a_training_step_is_that_of_keras(child: Worker, name: str) -> None:
     program, arguments, loss, changed, paths = child.call("training_step", name, time_limit=200)

@@ -111,6 +111,15 @@ def test_refusals(child: Worker, what: str, error: str, message: str) -> None:
     assert failure.value.error_type == error
 
 
+def test_arguments_of_the_command_line(child: Worker) -> None:
+    for what in ("tf.function", "module"):
+        program = child.call("exported", what, "f32[5,3]", time_limit=200)
+        assert _parameters(program) == ["f32[5, 3]", "f32[3, 4]", "f32[4]"]
+    assert child.call("exported", "python", "f32[5,3]", time_limit=200) is None, "it could as well be one of jax"
+    with pytest.raises(WorkerFailure, match=r"this tf\.Module cannot be called; name one of its methods"):
+        child.call("exported", "no call", "", time_limit=200)
+
+
 def test_without_tensorflow_it_says_how_to_get_it(child: Worker) -> None:
     with pytest.raises(WorkerFailure, match=r"pip install 'xla-autotune\[tensorflow\]'") as failure:
         child.call("without_tensorflow", time_limit=60)
