@@ -6,7 +6,9 @@ The forms are those that `optuna-dashboard` takes on its command line.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -82,8 +84,9 @@ def opened(storage: str | Path) -> Iterator[BaseStorage]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = None
     try:
-        found = _open(optuna, storage, path)
-        yield found
+        with _locked(path):
+            found = _open(optuna, storage, path)
+            yield found
     finally:
         optuna.logging.set_verbosity(verbosity)
         if isinstance(found, optuna.storages.RDBStorage):
@@ -98,9 +101,7 @@ def _open(optuna: Any, storage: str | Path, path: Path | None) -> Any:
             return optuna.storages.JournalStorage(journal.JournalRedisBackend(str(storage)))
         if path is None:
             return optuna.storages.RDBStorage(str(storage))
-        form = _format(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if form == "journal":
+        if _format(path) == "journal":
             return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
         return optuna.storages.RDBStorage(f"{_SQLITE_URL}{path}")
     except AutotuneError:
@@ -114,6 +115,29 @@ def _open(optuna: Any, storage: str | Path, path: Path | None) -> Any:
         raise AutotuneError(
             f"study storage {described(storage)}: cannot be opened ({described(reason)}); {_OPTION}"
         ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path | None) -> Iterator[None]:
+    """Keeps other searches from writing the same file, so that no trial is added twice; makes its folder.
+
+    Raises:
+        AutotuneError: there is no such folder, or the file is something else.
+    """
+    if path is None:
+        yield
+        return
+    _format(path)  # before anything is made
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise AutotuneError(f"study storage {path}: cannot be opened ({error}); {_OPTION}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _file(storage: str | Path) -> Path | None:

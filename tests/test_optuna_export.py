@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -224,6 +227,25 @@ def test_urls_and_files_are_the_same_storage(tmp_path: Path) -> None:
     path.rename(renamed)
     save_study(layouts(), renamed)  # its content counts, not its name
     assert len(optuna.load_study(study_name=name, storage=f"sqlite:///{renamed}").trials) == 4
+
+
+def test_two_searches_do_not_write_one_file_at_once(path: Path) -> None:
+    names: list[str] = []
+    exports = [threading.Thread(target=lambda: names.extend(save_study(layouts(), path))) for _ in range(2)]
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        for export in exports:
+            export.start()
+        exports[0].join(timeout=2)
+        assert exports[0].is_alive()
+        assert not path.exists()
+    finally:
+        os.close(descriptor)
+    for export in exports:
+        export.join()
+    assert len(set(names)) == 1
+    assert len(trials_in(path, names[0])) == 4
 
 
 def _evaluations(path: Path) -> None:
