@@ -26,6 +26,7 @@ from training.errors import TrainingError
 from training.evaluation.ranking import RankingReport
 from training.journal import TABLE, Journal
 from training.module import RankingModule
+from training.processes import check_processes, is_first_process, wait_for_first_process
 from training.recipes import Recipe, RecipeError
 
 RECIPE: Final = "recipe.json"
@@ -56,12 +57,15 @@ class Hardware:
 
     Attributes:
         accelerator: "cpu", "cuda" or "auto" (a GPU if there is one).
-        devices: how many; several are trained on with DDP, and each has its share of every iteration's slates.
+        devices: how many of each host; several are trained on with DDP, and each has its share of every iteration's
+            slates.
+        nodes: hosts. On each of them the same is started, and all share the folder of the training.
         workers: processes per device that prepare batches; None: one where there is a core to spare.
     """
 
     accelerator: str = "auto"
     devices: int = 1
+    nodes: int = 1
     workers: int | None = None
 
 
@@ -112,6 +116,7 @@ def train(
         KeyboardInterrupt: the user interrupted it; a checkpoint was saved.
     """
     schedule, hardware = schedule or Schedule(), hardware or Hardware()
+    check_processes(hardware.devices, hardware.nodes)
     checkpoint = _open_folder(out, recipe)
     resumed_at = _iterations_of(checkpoint) if checkpoint else 0
     if resumed_at >= recipe.iterations and (out / MODEL).is_file():
@@ -152,11 +157,6 @@ def train(
     return TrainingResult(out / MODEL, reports[-1] if reports else None, trainer.global_step, resumed_at)
 
 
-def is_first_process() -> bool:
-    """Whether this process is the one of a training that writes and prints; torchrun and Lightning both say which."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-
-
 def _open_folder(out: Path, recipe: Recipe) -> Path | None:
     """Makes the folder, or recognises a training of the same recipe in it.
 
@@ -165,6 +165,8 @@ def _open_folder(out: Path, recipe: Recipe) -> Path | None:
     """
     path = out / RECIPE
     try:
+        if not is_first_process():
+            wait_for_first_process(path)
         out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             if any(out.iterdir()):
@@ -216,7 +218,8 @@ def _trainer(recipe: Recipe, hardware: Hardware, callbacks: list[Callback]) -> T
     return Trainer(
         accelerator="cuda" if _on_gpu(hardware) else "cpu",
         devices=hardware.devices,
-        strategy="ddp" if hardware.devices > 1 else "auto",
+        num_nodes=hardware.nodes,
+        strategy="ddp" if hardware.devices * hardware.nodes > 1 else "auto",
         max_steps=recipe.iterations,
         max_epochs=-1,
         gradient_clip_val=recipe.optimisation.gradient_clip,

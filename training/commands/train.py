@@ -59,7 +59,12 @@ def train(
         "float32"
     ),
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="GPUs (or processes on the cpu) that share each batch.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs (or processes on the cpu) of each host that share each batch.")
+    ] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Hosts that share each batch; start the same on each (torchrun, or Slurm).")
+    ] = 1,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes per device that prepare batches.", show_default="as cores allow"),
@@ -84,13 +89,14 @@ def train(
             train_descriptor_model(collection, data, out, settings or [], changes, store, skip_bad, as_json)
             return
     from training.commands.tables import render_training
-    from training.trainer import Hardware, Schedule, describe, is_first_process
+    from training.processes import is_first_process
+    from training.trainer import Hardware, Schedule, describe
     from training.trainer import train as run
 
     first = is_first_process()
     with reported(as_json, interrupted=f"a checkpoint is in {out}; the same command goes on from there"):
         recipe = _recipe(collection, variant, settings or [], iterations=iterations, seed=seed, precision=precision)
-        hardware = Hardware(_accelerator(device), devices, workers)
+        hardware = Hardware(_accelerator(device), devices, nodes, workers)
         graphs, validation, label = _programs(data, recipe, store=store, skip_bad=skip_bad)
         with _Bar(f"{collection}, seed {recipe.seed}", quiet=not first) as bar:
             result = run(
