@@ -1,4 +1,4 @@
-"""`autotune export`: a function of jax as a program file. Heavy imports happen inside."""
+"""`autotune export`: a function of jax or TensorFlow, or a Keras model, as a program file. Imports happen inside."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    function: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="Such as model:train_step.")],
+    function: Annotated[
+        str, typer.Argument(metavar="MODULE:FUNCTION", help="Such as model:train_step, or model:keras_model.")
+    ],
     args: Annotated[
         str,
         typer.Option(
             help="Its arguments: shapes as f32[8,128], in lists, tuples and dictionaries; Python's literals for the "
-            "rest. Or MODULE:NAME of a tuple of arguments, or of a function that returns one.",
+            "rest. Or MODULE:NAME of a tuple of arguments, or of a function that returns one. Of a Keras model its "
+            "inputs.",
         ),
     ],
     out: Annotated[
@@ -41,9 +44,10 @@ def export(
         list[int] | None, typer.Option("--static", metavar="N", help="Number of an argument that is static.")
     ] = None,
 ) -> None:
-    """Write the program of a function of jax, as the compiler gets it, to a file for `autotune search`.
+    """Write a function's program, as the compiler gets it, to a file for `autotune search`.
 
-    The module is imported from the current folder or from what is installed; the function is traced, not run.
+    Functions of jax, functions and modules of TensorFlow (tf.function or plain under jit_compile), Keras models. The
+    module is imported from the current folder or from what is installed; the function is traced, not run.
     """
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # tracing needs no device, and a TPU may be another process's
     name = function.rpartition(":")[2]
@@ -58,11 +62,10 @@ def export(
 
 def _program(function: str, arguments: str, static: list[int]) -> Program:
     from autotune.frontends.arguments import parse_arguments
+    from autotune.frontends.foreign import foreign_program
     from autotune.frontends.jax import capture
 
     target = _find(function)
-    if not callable(target):
-        raise errors.AutotuneError(f"{function}: expected a function, found {type(target).__name__}")
     if ":" in arguments and arguments.replace(":", "").replace(".", "").replace("_", "").isalnum():
         values = _find(arguments)
         values = _called(arguments, values) if callable(values) else values
@@ -70,6 +73,11 @@ def _program(function: str, arguments: str, static: list[int]) -> Program:
             raise errors.AutotuneError(f"{arguments}: expected a tuple of arguments, found {type(values).__name__}")
     else:
         values = parse_arguments(arguments)
+    program = foreign_program(target, values)
+    if program is not None:
+        return program
+    if not callable(target):
+        raise errors.AutotuneError(f"{function}: expected a function, found {type(target).__name__}")
     try:
         return (capture(target, values, {}, static_argnums=static) if static else capture(target, values, {})).program
     except errors.AutotuneError:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from autotune.frontends.jax import TunedFunction, capture
 from autotune.hlo.modules import entry_computation
 from autotune.targets.cpu import CpuTarget
 from cost_model.files import replace_file
+from tests.conftest import REPO_ROOT
 from tests.frontends.functions import loss, mlp, mlp_arguments
 from tests.frontends.test_jax import CONSTRAINT, assert_close
 
@@ -198,3 +202,22 @@ def test_a_search_of_the_exported_file_tunes_the_function(tmp_path: Path) -> Non
     run = autotune.jit(mlp, database=tmp_path / "db.sqlite", require_cached=True)
     assert_close(run(weights, x), jax.jit(mlp)(weights, x))
     assert_close(run(weights, x)["mean"], jnp.asarray(mlp(weights, x)["mean"]))
+
+
+@pytest.mark.slow
+def test_export_of_a_keras_model_and_of_a_function_of_tensorflow(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
+    (tmp_path / "theirs.py").write_text(
+        "import keras, tensorflow as tf\n"
+        "model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])\n"
+        "@tf.function(jit_compile=True)\n"
+        "def product(x, y):\n"
+        "    return tf.matmul(x, y)\n"
+    )
+    for name, arguments, opcode in (("model", "f32[2,8,8,3]", "convolution"), ("product", "f32[2,8], f32[8,3]", "dot")):
+        command = [sys.executable, "-m", "autotune.cli", "export", f"theirs:{name}", "--args", arguments]
+        environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+        assert run.returncode == 0, run.stderr
+        program = autotune.read(tmp_path / f"{name}.hlo")
+        assert [i.opcode for i in entry_computation(program.proto).instructions].count(opcode) == 1
