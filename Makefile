@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
 
-.PHONY: help demo test lint types lock protos
+.PHONY: help demo test docs lint types lock protos
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -21,6 +21,9 @@ demo: $(VENV)/.stamp-base ## tune the example program: 50 evaluations, measured 
 
 test: $(VENV)/.stamp-dev ## run the whole test suite
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/.stamp-docs ## build the documentation: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/.stamp-dev ## check style and formatting (ruff)
 	$(BIN)/ruff check
@@ -50,7 +53,12 @@ $(VENV)/.stamp-base: $(VENV)/.stamp-venv pyproject.toml requirements.lock
 	@$(INSTALL) .
 	@touch $@
 
+$(VENV)/.stamp-docs: $(VENV)/.stamp-venv pyproject.toml requirements.lock
+	@echo "Installing xla-autotune with what builds its documentation into $(VENV) (a minute or two, once)"
+	@$(INSTALL) '.[docs]'
+	@touch $(VENV)/.stamp-base $@
+
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml requirements.lock
 	@echo "Installing xla-autotune with the tools for developers into $(VENV) (some minutes, once)"
-	@$(INSTALL) '.[cluster,dev,remote,report,tensorflow,tpu,train]'
-	@touch $(VENV)/.stamp-base $@
+	@$(INSTALL) '.[cluster,dev,docs,remote,report,tensorflow,tpu,train]'
+	@touch $(VENV)/.stamp-base $(VENV)/.stamp-docs $@

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 PROJECT = "xla-autotune"
-EXTRAS = "cluster,dev,remote,report,tensorflow,tpu,train"
+EXTRAS = "cluster,dev,docs,remote,report,tensorflow,tpu,train"
 PINNED = ["torch==2.13.0"]  # its CPU wheel is small and there is one; a later version may bring gigabytes of CUDA
 HEADER = (
     f"# Exact versions for '.[{EXTRAS}]' (CPython {sys.version_info[0]}.{sys.version_info[1]}, Linux).\n"
