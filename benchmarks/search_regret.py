@@ -3,7 +3,8 @@
 Run it as: python -m benchmarks.search_regret --programs DIR --target tpu:v5e --json search_regret.json
 
 DIR holds programs of families that the cost model has not seen. Every config of a program is evaluated once and then
-known to all ways and seeds, so that they see the same numbers.
+known to all ways and seeds, so that they see the same numbers; with --database FILE also to the next call of this
+script, which goes on where one was interrupted.
 
 - guided: evolution, proposals ranked by the cost model that a search takes by itself.
 - evolution: without a model.
@@ -25,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.database import Database
+from autotune.database import Database, EvaluationKey
 from autotune.errors import AutotuneError
 from autotune.evaluation import Evaluation
 from autotune.hlo.reader import read
@@ -51,10 +52,12 @@ class Known:
 
     Args:
         target: that does it.
+        database: keeps them; None for memory alone.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, database: Database | None = None) -> None:
         self._target = target
+        self._database = database
         self._known: dict[tuple[str, str], Evaluation] = {}
         self.log: list[float] = []
         """Costs in the order in which they were asked for; infinite for failures."""
@@ -74,9 +77,17 @@ class Known:
     ) -> list[Evaluation]:
         """What is known, and evaluations of the rest."""
         keys = [(prepared.program.fingerprint, config_id(config)) for config in configs]
+        space = EvaluationKey.of(self.description, prepared.program, LayoutSpace(prepared.module.proto))
+        for key, config in zip(keys, configs, strict=True):
+            if self._database is not None and key not in self._known:
+                recorded = self._database.latest(space, config, purpose="search")
+                if recorded is not None:
+                    self._known[key] = recorded
         new = [config for key, config in zip(keys, configs, strict=True) if key not in self._known]
         for evaluation in self._target.evaluate(prepared, new) if new else ():
             self._known[prepared.program.fingerprint, config_id(evaluation.config)] = evaluation
+            if self._database is not None:
+                self._database.record(space, evaluation)
         found = [self._known[key] for key in keys]
         if purpose == "search":
             self.log += [np.inf if each.cost is None else each.cost for each in found]
@@ -108,9 +119,12 @@ def main() -> None:
     """Search every program in every way."""
     options = _options()
     rows: list[dict[str, Any]] = []
-    with open_target(options.target, time_limit=options.evaluation_time_limit) as target:
+    with (
+        open_target(options.target, time_limit=options.evaluation_time_limit) as target,
+        Database.open(options.database) if options.database else Database.in_memory() as database,
+    ):
         for source in find_sources([options.programs]):
-            known = Known(target)
+            known = Known(target, database)
             try:
                 prepared = known.prepare(read(source.path))
                 space = known.space(prepared, "layout")
@@ -119,8 +133,9 @@ def main() -> None:
                 continue
             for way, search in WAYS.items():
                 budget = options.random if way == "random" else options.budget
-                found = [_best_so_far(known, search, prepared, space, budget, seed) for seed in range(options.seeds)]
-                rows.append(_row(source.name, way, np.array(found), options))
+                seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
+                found = [_best_so_far(known, search, prepared, space, budget, seed) for seed in range(seeds)]
+                rows.append(_row(source.name, way, np.array(found)))
                 print(rows[-1], flush=True)
     label = target.description.label.value
     rows += _means(rows, options)
@@ -134,6 +149,8 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--budget", type=int, default=20)
     arguments.add_argument("--random", type=int, default=200, help="evaluations of random search")
     arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--random-seeds", type=int, help="of random search, which is the dearest; as --seeds")
+    arguments.add_argument("--database", type=Path, metavar="FILE", help="keep evaluations here")
     arguments.add_argument("--evaluation-time-limit", type=float, default=None, help="seconds for one config")
     return arguments.parse_args()
 
@@ -202,12 +219,12 @@ WAYS: Final[dict[str, Search]] = {
 }
 
 
-def _row(program: str, way: str, best: NDArray[np.float64], options: argparse.Namespace) -> dict[str, Any]:
+def _row(program: str, way: str, best: NDArray[np.float64]) -> dict[str, Any]:
     means = best.mean(axis=0)
     row: dict[str, Any] = {"program": program, "way": way}
     steps = [step for step in (5, 10, 20, 50, 100, 200, 500) if step <= len(means)]
     row |= {f"after_{step}": float(means[step - 1]) for step in steps}
-    return row | {"last": float(means[-1]), "seeds": options.seeds}
+    return row | {"last": float(means[-1]), "seeds": len(best)}
 
 
 def _means(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:

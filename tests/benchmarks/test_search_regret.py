@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from autotune.database import Database
 from benchmarks.search_regret import WAYS, Known, _best_so_far, _means, _options, _row
 from tests import programs
 from tests.tables import KnownTarget
@@ -36,6 +37,17 @@ def test_a_config_is_evaluated_once_for_all_ways() -> None:
     assert len(target.searched()) == asked
 
 
+def test_evaluations_are_kept_for_the_next_call() -> None:
+    with Database.in_memory() as database:
+        first = Known(KnownTarget(), database)
+        prepared = first.prepare(programs.two_dots())
+        space = first.space(prepared, "layout")
+        found = _best_so_far(first, WAYS["random"], prepared, space, 10, 3)
+        target = KnownTarget()
+        assert _best_so_far(Known(target, database), WAYS["random"], prepared, space, 10, 3) == found
+        assert not target.searched()
+
+
 def test_means_over_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
@@ -44,8 +56,8 @@ def test_means_over_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "--programs", ".", "--budget", "5", "--random", "5", "--seeds", "2"])
     options = _options()
     best = {"guided": 0.8, "evolution": 0.9, "random": 0.8, "tpe": 1.0}
-    rows = [_row("p", way, np.full((2, 5), cost), options) for way, cost in best.items()]
-    rows += [_row("q", way, np.full((2, 5), 1.0 if way != "random" else 0.5), options) for way in best]
+    rows = [_row("p", way, np.full((2, 5), cost)) for way, cost in best.items()]
+    rows += [_row("q", way, np.full((2, 5), 1.0 if way != "random" else 0.5)) for way in best]
     *means, last = _means(rows, options)
     assert {row["way"]: row["after_5"] for row in means}["random"] == pytest.approx((0.8 * 0.5) ** 0.5)
     assert last["way"] == "1 of 2 programs"
