@@ -85,17 +85,18 @@ def blocks(text: str, page: str) -> list[Block]:
             continue
         place = match.end()
         line = text.count("\n", 0, match.start()) + 1
+        if said is not None and (match.re is not _FENCE or match.start() != said.end()):
+            break
         if match.re is _FENCE:
-            above = said.group("text") if said is not None and said.end() == match.start() else ""
-            if said is not None and not above:
-                raise BlockError(f"{page}: a comment for a test stands above no block: {said.group('text')!r}")
-            found.append(_block(match, above, page, line + 1))
+            found.append(_block(match, "" if said is None else said["text"], page, line + 1))
             said = None
         elif match["text"].startswith("hidden "):
             language, _, code = match["text"].removeprefix("hidden ").partition("\n")
             found.append(Block(page, line + 1, _known(language, page, line), code + "\n", hidden=True))
         elif not match["text"].startswith("needs "):
             said = match
+    if said is not None:
+        raise BlockError(f"{page}: a comment for a test stands above no block: {said['text']!r}")
     return found
 
 
