@@ -42,15 +42,21 @@ ModuleName = Annotated[str | None, typer.Option("--module", help="Which module, 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 
 
-@app.callback()
-def _version_option(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from cost_model.version import tool_version
 
         typer.echo(f"xla-autotune {tool_version()}")
         raise typer.Exit
+
+
+@app.callback()
+def _version_option(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """The callback of the option does it: without a command this function would never be called."""
 
 
 @app.command()

@@ -26,7 +26,7 @@ SKIPPED = [block for page in BLOCKS.values() for block in page if block.skip]
 MOST_SKIPPED = 4
 """Blocks that cannot run in a test, on all pages together."""
 
-SLOW = ("tour.md",)
+SLOW = ("collecting.md", "extending.md", "jax.md", "keras.md", "tour.md", "training.md")
 SECONDS = 200
 """That a page may take, on a machine that is busy with other things."""
 
