@@ -3,11 +3,11 @@
 A comment stands alone on the line above the block:
 
     <!-- test: skip REASON -->          it cannot run in a test
-    <!-- test: file NAME -->            the text is saved under that name, as a reader would
     <!-- test: output varies -->        what a command prints differs from run to run
     <!-- test: exit CODE -->            the last command of the block ends with that exit code
 
-and two comments stand alone; a reader does not see what is in the first:
+A block with a title (```python title="NAME") is saved under that name, as a reader would, and not run by itself.
+Two comments stand alone; a reader does not see what is in the first:
 
     <!-- test: hidden bash
     commands
@@ -34,6 +34,8 @@ _COMMENT: Final = re.compile(r"^<!-- test: (?P<text>.*?)\s*-->\n?", re.MULTILINE
 _FENCE: Final = re.compile(
     r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL
 )
+
+_TITLE: Final = re.compile(r'\btitle="([^"]+)"')
 
 
 class BlockError(ValueError):
@@ -114,15 +116,17 @@ def without_comments(text: str) -> str:
 def _block(fence: re.Match[str], comment: str, page: str, line: int) -> Block:
     indent = fence["indent"]
     code = "".join(each.removeprefix(indent) for each in fence["code"].splitlines(keepends=True))
-    language = _known(fence["info"].split(" ")[0], page, line)
+    name, _, attributes = fence["info"].partition(" ")
+    language = _known(name, page, line)
+    title = _TITLE.search(attributes)
+    if title is not None and comment:
+        raise BlockError(f"{page}, line {line}: a file is only saved, so that it has no comment: {comment!r}")
     kind, _, rest = comment.partition(" ")
     match kind:
         case "":
-            return Block(page, line, language, code)
+            return Block(page, line, language, code, file="" if title is None else title[1])
         case "skip" if rest:
             return Block(page, line, language, code, skip=rest)
-        case "file" if rest:
-            return Block(page, line, language, code, file=rest)
         case "output" if rest == "varies":
             return Block(page, line, language, code, output_varies=True)
         case "exit" if rest.isdigit():

@@ -30,8 +30,7 @@ $ autotune
       indented
     ```
 
-<!-- test: file a/b.py -->
-```python
+```python title="a/b.py"
 # <!-- test: skip no comment either -->
 ```
 """
@@ -43,7 +42,7 @@ def test_blocks_have_their_lines_and_what_is_said_above_them() -> None:
         Block("p.md", 9, "python", "print(1)\n"),
         Block("p.md", 14, "console", "$ autotune\n", skip="needs a TPU"),
         Block("p.md", 21, "text", "shown\n  indented\n"),
-        Block("p.md", 27, "python", "# <!-- test: skip no comment either -->\n", file="a/b.py"),
+        Block("p.md", 26, "python", "# <!-- test: skip no comment either -->\n", file="a/b.py"),
     ]
     assert needed_modules(PAGE) == ["libtpu"]
 
@@ -62,6 +61,7 @@ def test_a_reader_sees_no_comment() -> None:
         ("<!-- test: later -->\n```bash\nx\n```\n", "unknown comment for a test: 'later'"),
         ("<!-- test: skip why -->\n\n```bash\nx\n```\n", "stands above no block"),
         ("<!-- test: skip why -->\n<!-- test: exit 1 -->\n```bash\nx\n```\n", "stands above no block: 'skip why'"),
+        ('<!-- test: exit 1 -->\n```python title="x"\nx\n```\n', "a file is only saved"),
         ("<!-- test: skip why -->\n", "stands above no block"),
     ],
 )
