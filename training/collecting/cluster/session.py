@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,9 @@ class RaySession:
         settings: dict[str, Any] = {}
         if address == LOCAL:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers
+            if "RAY_AUTH_MODE" not in os.environ:
+                # Ray would leave one in the user's home, and every later cluster of the user would ask for it.
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             settings["include_dashboard"] = False
         try:
             _knock(address)
@@ -48,7 +52,8 @@ class RaySession:
         except Exception as error:  # OSError, RuntimeError, ValueError, and others of Ray's parts
             raise ClusterError(
                 f"--ray {address}: no Ray cluster answers ({_first_line(error)}); expected auto, HOST:PORT of a head "
-                "node (ray start --head), ray://HOST:10001, or local, with the same versions of Python and Ray as here"
+                "node (ray start --head), ray://HOST:10001, or local, with the same versions of Python and Ray as "
+                "here, and the same token if it asks for one (set RAY_AUTH_MODE=token here, too)"
             ) from None
 
     def nodes(self) -> Sequence[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +12,18 @@ from typing import Any
 
 import pytest
 
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'xla-autotune[cluster]'"
-)
-
 STORE_BYTES = 80_000_000
 """Of a node's object store, Ray's smallest or nearly so."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _token_of_its_own() -> Iterator[None]:
+    """Ray would make one in the user's home, and then ask every later cluster of the user for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +36,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets are short
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Cores that other tests and searches of this host have reserved are none of this cluster's business.
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("reserved_cores")))
         head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
