@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from autotune.errors import AutotuneError
 from autotune.evaluation import Estimated, Evaluation, Failed, LabelKind, Measured
 from autotune.ranking import Standing
+from autotune.report.explanation import FILE as EXPLANATION_FILE
+from autotune.report.explanation import Explanation
 from autotune.spaces.base import Config, JsonObject, Space, config_id
 from autotune.targets.base import PreparedProgram, TargetDescription, TiledProgram, TunedProgram
 from autotune.targets.isolation import run_in_child
@@ -84,6 +86,7 @@ class SearchResult:
         tiles: of the dearest kernels, where the target tries them after the layouts.
         tiled: the program with the best layouts and with the tiles among these that have fewer cycles than the
             compiler's choice when their kernel is alone; None if there are none.
+        explanation: what the default and `runner_up` consist of, for a report; None if nobody asked.
     """
 
     prepared: PreparedProgram
@@ -107,6 +110,7 @@ class SearchResult:
     seconds: float
     tiles: tuple[KernelTiles, ...] = ()
     tiled: TiledProgram | None = None
+    explanation: Explanation | None = None
 
     @property
     def rank_correlation(self) -> float:
@@ -224,6 +228,7 @@ class SearchResult:
             "noise": self.noise,
             "default": evaluation_json(self.default),
             "best": evaluation_json(self.best) | {"decisions": self.space.explain(self.best.config)},
+            "runner_up": evaluation_json(self.runner_up),
             "comparison": [evaluation_json(e) for e in self.comparison.evaluations] if self.comparison else None,
             "evaluations": self.counts,
             "failures": self.failures,
@@ -275,6 +280,8 @@ class SearchResult:
             **_program_files(tuned),
             "evaluations.jsonl": lines.encode(),
         }
+        if self.explanation is not None:
+            contents[EXPLANATION_FILE] = self.explanation.to_bytes()
         if self.tiled is not None:
             contents["tuned_with_tiles.pb"] = self.tiled.module
         try:

@@ -354,6 +354,11 @@ class LoadedProgram:
         text: str = self._executable.hlo_modules()[0].to_string()
         return text
 
+    def optimised_module(self) -> bytes:
+        """The optimised HLO, a serialized HloModuleProto."""
+        module: bytes = self._executable.hlo_modules()[0].as_serialized_hlo_module_proto()
+        return module
+
     def memory(self) -> dict[str, int]:
         """Bytes by use: "argument", "output", "temp", "generated_code"."""
         stats = self._executable.get_compiled_memory_stats()
@@ -361,6 +366,19 @@ class LoadedProgram:
             name: int(getattr(stats, f"{name}_size_in_bytes"))
             for name in ("argument", "output", "temp", "generated_code")
         }
+
+
+def optimised_modules(variants: Sequence[tuple[bytes, dict[str, str | int | bool], dict[str, str]]]) -> list[bytes]:
+    """Compile for this host's CPU.
+
+    Args:
+        variants: serialized HloModuleProto before optimisation, and its options as for `Device.compile`.
+
+    Returns:
+        Serialized HloModuleProtos after it.
+    """
+    programs = [cpu_device().compile(module, options=flags, extra_options=extra) for module, flags, extra in variants]
+    return [program.optimised_module() for program in programs]
 
 
 def dump_layout_assignment(module: bytes, directory: str) -> tuple[bytes, bytes]:

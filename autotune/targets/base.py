@@ -208,6 +208,19 @@ class KernelProvider(Protocol):
         ...
 
 
+@runtime_checkable
+class OptimisedProvider(Protocol):
+    """A target that shows what its compiler makes of a program."""
+
+    def optimised(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[bytes]:
+        """The program with each config as the compiler leaves it: serialized HloModuleProtos, in the given order.
+
+        Raises:
+            WorkerError: one did not compile this time, or has no optimised form (it does not fit the memory).
+        """
+        ...
+
+
 class KernelTarget(Target, Protocol):
     """A target of single kernels."""
 

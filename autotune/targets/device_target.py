@@ -70,6 +70,8 @@ class ProgramPlan(Plan, Protocol):
         self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]
     ) -> TiledProgram: ...
 
+    def optimised(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[bytes]: ...  # noqa: D102
+
     def tiled_executable(self, tiled: TiledProgram) -> Executable | Failed:
         """Compile what `apply_tiles` returned."""
         ...
@@ -200,6 +202,10 @@ class TiledDeviceTarget(DeviceTarget):
     def kernels(self, prepared: PreparedProgram, config: Config) -> list[Kernel]:
         """As the compiler takes the program apart."""
         return self._programs.kernels(prepared, config)
+
+    def optimised(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[bytes]:
+        """As the compiler leaves them."""
+        return self._programs.optimised(prepared, configs)
 
     def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
         """Force tiles within the whole program, and measure it; its cycles are the compiler's estimate all the same."""

@@ -35,15 +35,28 @@ def base_seconds(tensors: GraphTensors, device: DeviceDescription) -> float:
         device: what it runs on.
 
     Returns:
-        Sum over the instructions of the larger of operations / peak and bytes / bandwidth. An instruction within a
-        fusion has no traffic of its own.
+        Sum of `node_seconds`.
+    """
+    return float(node_seconds(tensors, device).sum())
+
+
+def node_seconds(tensors: GraphTensors, device: DeviceDescription) -> NDArray[np.float64]:
+    """Seconds for one run of every instruction, float64[n].
+
+    Args:
+        tensors: the program.
+        device: what it runs on.
+
+    Returns:
+        The larger of operations / peak and bytes / bandwidth. An instruction within a fusion has no traffic of its own,
+        a fusion no operations: its cost is the sum over both. 0 for what moves and computes nothing.
     """
     counted = ~tensors.is_opcode(*_FREE)
     peaks = np.array([device.peak(int(size)) for size in range(17)])
     peak = peaks[np.minimum(tensors.element_bytes, 16).astype(np.int64)]
     compute = operations(tensors) / peak
     transfer = np.where(tensors.inside_fusions(), 0.0, traffic(tensors, device)) / device.memory_bandwidth
-    return float(np.maximum(compute, transfer)[counted].sum())
+    return np.where(counted, np.maximum(compute, transfer), 0.0)
 
 
 def operations(tensors: GraphTensors) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""`require_cached`: the result of an earlier search without a single evaluation, or an error that says what is missing."""
+"""`require_cached`: an earlier search's result without a single evaluation, or an error that says what is missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_search_that_was_made_is_found_and_nothing_is_evaluated() -> None:
 def test_one_that_was_not_made_is_an_error() -> None:
     with Database.in_memory() as database:
         target = KnownTarget()
-        with pytest.raises(NotTunedError, match="a config is not in :memory: for .* search once without"):
+        with pytest.raises(NotTunedError, match=r"a config is not in :memory: for .* search once without"):
             api.search(programs.two_dots(), target=target, database=database, require_cached=True)
         assert not target.log
         assert not database.programs()[1:]

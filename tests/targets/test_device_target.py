@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from autotune import api
-from autotune.errors import UnsupportedProgramError
+from autotune.errors import UnsupportedProgramError, WorkerError
 from autotune.evaluation import Failed, FailureReason, Measured
 from autotune.hlo.kernels import Kernel
 from autotune.hlo.program import Program
@@ -117,6 +117,9 @@ class _TiledPlan(CpuPlan):
     def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
         assert [(name, tile.cycles) for name, tile in tiles.items()] == [("k", 200)]
         return TiledProgram(prepared.program.module, tuple(tiles), tuple(tiles), 1000.0)
+
+    def optimised(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[bytes]:
+        raise WorkerError("this compiler does not show what it compiles")
 
     def tiled_executable(self, tiled: TiledProgram) -> Executable | Failed:
         return Executable(self._compiler.call("compiled", tiled.module, time_limit=120)[0])

@@ -145,6 +145,49 @@ def estimate(compiled: xla_pb2.HloModuleProtoWithConfig) -> CompilerEstimate:
     )
 
 
+@dataclass(frozen=True)
+class PricedInstruction:
+    """An instruction that runs, and what the compiler says it costs.
+
+    Attributes:
+        instruction: as it stands in the module.
+        executions: in one run of the program.
+        cycles: of one execution; None for work without an estimate.
+    """
+
+    instruction: Instruction
+    executions: int
+    cycles: int | None
+
+
+def priced_instructions(module: hlo_pb2.HloModuleProto) -> list[PricedInstruction]:
+    """The instructions whose cycles `estimate` adds up, and those whose work it leaves out, in the order of the file.
+
+    Args:
+        module: as the compiler leaves it.
+
+    Raises:
+        ToolchainError: an estimate is written in a form that is not known.
+    """
+    counts = count_executions(module).counts
+    computations = {computation.id: computation for computation in module.computations}
+    cycles = {
+        identity: counts[identity] * _figures_of(computations[identity], computations).cycles for identity in counts
+    }
+    runs = _run(module.entry_computation_id, computations, cycles)
+    priced = []
+    for computation in module.computations:
+        if computation.id not in runs:
+            continue
+        shapes = {instruction.id: instruction.shape for instruction in computation.instructions}
+        for instruction in computation.instructions:
+            window = read_window_config(instruction)
+            if window is not None or _works(instruction, shapes):
+                own = None if window is None else window.estimated_cycles
+                priced.append(PricedInstruction(instruction, counts[computation.id], own))
+    return priced
+
+
 def _figures_of(computation: hlo_pb2.HloComputationProto, computations: Computations) -> Figures:
     """Of one execution of one computation, without what it calls."""
     shapes = {instruction.id: instruction.shape for instruction in computation.instructions}

@@ -133,13 +133,19 @@ def compare(
     taken = decisions(compiled)
     placed = place(taken, module)
     counts = Counter(
-        (opcodes[node], tensor, _fate(order, placed[node][tensor] if node in placed else None))
+        (opcodes[node], tensor, fate(order, placed[node][tensor] if node in placed else None))
         for node, tensor, order in requested.orders
     )
     return LayoutComparison(dict(counts), taken)
 
 
-def _fate(asked: Order, taken: Order | None) -> Fate:
+def fate(asked: Order, taken: Order | None) -> Fate:
+    """What became of one request.
+
+    Args:
+        asked: minor to major.
+        taken: what was recorded for the tensor; () for no decision, None if the node could not be matched.
+    """
     if taken is None:
         return Fate.UNKNOWN
     if not taken:

@@ -212,6 +212,24 @@ class TpuTarget:
             return self._sums.kernels(hlo_pb2.HloModuleProto.FromString(stages.before_memory_space_assignment))
         return split_kernels(xla_pb2.HloModuleProtoWithConfig.FromString(stages.optimised).hlo_module)
 
+    def optimised(self, prepared: PreparedProgram, configs: Sequence[Config]) -> list[bytes]:
+        """Compile configs once more, several at once.
+
+        Raises:
+            WorkerError: one did not compile this time, or the program does not fit the memory.
+        """
+        if prepared.caveat:
+            raise WorkerError(f"there is no optimised program: {prepared.caveat}")
+        requests = [self._request(prepared, config) for config in configs]
+        results = self._compiler.compile_many(requests, time_limit=self._limit(prepared))
+        modules = []
+        for result in results:
+            if isinstance(result, WorkerFailure):
+                raise result
+            compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result)
+            modules.append(compiled.hlo_module.SerializeToString(deterministic=True))
+        return modules
+
     def apply_tiles(self, prepared: PreparedProgram, config: Config, tiles: Mapping[str, ForcedTile]) -> TiledProgram:
         """Force tiles within the whole program and compile it on from there.
 
