@@ -134,9 +134,7 @@ def instruction_costs(rows: Sequence[Pair], unit: str, other: str) -> Figure:
     shown = list(rows[:_SHOWN_INSTRUCTIONS])
     scale = 1e6 if unit == "seconds" else 1.0
     figure = _figure(height=90 + 40 * len(shown))
-    labels = [
-        f"{_plain(words.shortened(row.label, 20))}<br><i>{_plain(words.shortened(row.work, 24))}</i>" for row in shown
-    ]
+    labels = [f"{_plain(words.operation(row.label, 24))}<br><i>{_plain(_briefly(row.work))}</i>" for row in shown]
     for name, column, colour in (("default", 0, _DEFAULT), (other, 1, _TUNED)):
         figure.add_bar(
             orientation="h",
@@ -150,12 +148,20 @@ def instruction_costs(rows: Sequence[Pair], unit: str, other: str) -> Figure:
         )
     figure.update_layout(barmode="group", bargap=0.34, bargroupgap=0.06)
     title = "µs (estimated)" if unit == "seconds" else f"{unit} (estimated)"
-    figure.update_xaxes(title_text=title, rangemode="tozero", tickformat="~g" if unit == "seconds" else ",", nticks=7)
+    tick = "~g" if unit == "seconds" else "~s"
+    figure.update_xaxes(
+        title_text=title, title_font_size=12, rangemode="tozero", tickformat=tick, nticks=5, tickangle=0
+    )
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(shown))), ticktext=labels, autorange="reversed", automargin=True
     )
     figure.update_yaxes(showgrid=False, tickfont={"size": 11})
     return _json(figure)
+
+
+def _briefly(work: str) -> str:
+    """Without the last of three opcodes where they are long."""
+    return work if len(work) < 25 else work.rpartition(",")[0] or work
 
 
 def _figure(height: int) -> Any:

@@ -112,6 +112,8 @@ def headline(result: ResultFolder) -> str:
         return "No difference found" if best.target.label == "measured" else "No fewer cycles"
     if best.target.label == "measured":
         return f"{best.speedup:.2f}x faster"
+    if best.speedup < 1.01:
+        return f"{1 - 1 / best.speedup:.2%} fewer cycles"
     return f"{best.speedup:.3f}x fewer cycles"
 
 

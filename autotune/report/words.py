@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -40,6 +41,16 @@ def points(text: str) -> str:
 def order(dimensions: tuple[int, ...] | list[int]) -> str:
     """A minor-to-major order as HLO text writes it: "{1,0}"."""
     return f"{{{','.join(map(str, dimensions))}}}"
+
+
+def operation(name: str, most: int) -> str:
+    """An operation of a user's program for a narrow place: its end, without what jax wraps around scopes.
+
+    "jit(train_step)/transpose(jvp(dense_5))/dot_general" becomes "grad dense_5/dot_general": jax's backward pass.
+    """
+    text = re.sub(r"transpose\(jvp\(([^()]*)\)\)", r"grad \1", re.sub(r"^(?:jit\([^()]*\)/)+", "", name))
+    text = re.sub(r"jvp\(([^()]*)\)", r"\1", text)
+    return text if len(text) <= most else f"…{text[len(text) - most + 1 :]}"
 
 
 def shortened(text: str, most: int) -> str:

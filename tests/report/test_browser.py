@@ -175,10 +175,6 @@ def test_dark_mode_reaches_the_figures_also_while_the_page_is_open(browser: Any,
 def test_printing_a_dark_page_is_light_complete_and_leaves_no_trace(browser: Any, by_hand: Path) -> None:
     opened = open_report(browser, by_hand / "report.html", scheme="dark")
     page = opened.page
-    page.evaluate(
-        """() => window.addEventListener("afterprint", () => {}) ||
-        window.addEventListener("beforeprint", () => setTimeout(() => {}, 0))"""
-    )
     page.evaluate("""() => {
         window.seen = {};
         window.addEventListener("beforeprint", () => {

@@ -89,6 +89,12 @@ def test_no_difference_is_the_headline_where_nothing_beats_the_noise(tmp_path: P
     assert "which is not taken" not in own_text(render(result)), "there is no explanation"
 
 
+def test_a_small_gain_in_cycles_is_not_called_1_000x(tmp_path: Path) -> None:
+    facts = folders.best("estimated", speedup=330_006 / 329_872)
+    result = read_folder(folders.write(tmp_path / "r", facts, folders.evaluations("estimated")))
+    assert headline(result) == "0.04% fewer cycles"
+
+
 def test_failures_by_reason(tmp_path: Path) -> None:
     lines = [
         *folders.evaluations(),
@@ -143,6 +149,10 @@ def test_the_report_is_one_file_beside_the_result_or_where_it_is_asked_for(tmp_p
         (words.points("48"), "48 configs"),
         (words.points("1" + "0" * 40), "about 10⁴⁰ configs"),
         (words.order((1, 0)), "{1,0}"),
+        (words.operation("jit(train_step)/transpose(jvp(dense_5))/dot_general", 24), "grad dense_5/dot_general"),
+        (words.operation("jit(f)/jit(main)/jvp(dense_5)/dot_general", 24), "dense_5/dot_general"),
+        (words.operation("jit(f)/a/very/long/scope/dot_general", 14), "…e/dot_general"),
+        (words.operation("fusion.3", 14), "fusion.3"),
         (words.shortened("abcdefghij", 10), "abcdefghij"),
         (words.shortened("abcdefghijk", 10), "abc…fghijk"),
     ],
