@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp-base ## tune the example program: 50 evaluations, measured 
 	$(BIN)/autotune search examples/transformer_block.hlo --budget 50
 
 test: $(VENV)/.stamp-dev ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 docs: $(VENV)/.stamp-docs ## build the documentation: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
