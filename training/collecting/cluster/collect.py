@@ -66,6 +66,10 @@ class _Spread:
         waiting = deque(sources)
         at_once = self._evaluator.size + 1  # one is read while the others are evaluated
         executor = ThreadPoolExecutor(at_once, thread_name_prefix="autotune-program")
+        with self._writer.interruptible():
+            self._share_out(executor, waiting, at_once)
+
+    def _share_out(self, executor: ThreadPoolExecutor, waiting: deque[Source], at_once: int) -> None:
         try:
             while self._running or (waiting and not self._work.out_of_time()):
                 while waiting and len(self._running) < at_once and not self._work.out_of_time():
@@ -76,6 +80,7 @@ class _Spread:
             self._wind_up()
             raise
         finally:
+            self._writer.close()
             executor.shutdown()
 
     def _start(self, executor: ThreadPoolExecutor, source: Source) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +18,9 @@ STORE_BYTES = 80_000_000
 """Of a node's object store, Ray's smallest or nearly so."""
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _token_of_its_own() -> Iterator[None]:
-    """Ray would make one in the user's home, and then ask every later cluster of the user for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        yield
+# Nobody else gets into the tests' cluster. Ray reads the mode when it is imported, so this must come before the tests.
+if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & set(os.environ):
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets are short
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Cores that other tests and searches of this host have reserved are none of this cluster's business.
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("reserved_cores")))
         head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
@@ -44,8 +42,28 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     try:
         yield made
     finally:
+        processes = [each for node in made.list_all_nodes() for each in _processes(node)]
         made.shutdown()
+        _wait(processes)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_node(cluster: Any, node: Any, *, graceful: bool = True) -> None:
+    """End a node, and wait until the others know."""
+    processes = _processes(node)
+    cluster.remove_node(node, allow_graceful=graceful)
+    _wait(processes)
+    cluster.wait_for_nodes()
+
+
+def _processes(node: Any) -> list[subprocess.Popen[bytes]]:
+    return [info.process for infos in node.all_processes.values() for info in infos]
+
+
+def _wait(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Ray does not, and Python warns of processes that nobody has waited for."""
+    for process in processes:
+        process.wait(timeout=60)
 
 
 @pytest.fixture

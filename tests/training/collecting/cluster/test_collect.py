@@ -143,13 +143,12 @@ def test_a_node_that_goes_costs_what_it_was_evaluating(
     def remove() -> None:
         _wait_for(lambda: any(each.node == third.node_id for each in targets.begun(log)))
         gone.append(len([each for each in targets.begun(log) if each.node == third.node_id]))
-        cluster.remove_node(third, allow_graceful=False)
+        conftest.remove_node(cluster, third, graceful=False)
 
     remover = threading.Thread(target=remove)
     remover.start()
     statistics = _on_cluster(cluster, sources, tmp_path, partial(targets.open_logged, log, SECONDS))
     remover.join()
-    cluster.wait_for_nodes()  # until Ray knows, for the next test
     assert gone
     assert gone[0] > 0
     assert (statistics["stopped"], statistics["refused"], statistics["failed"]) == ("all programs", {}, {})
@@ -244,7 +243,6 @@ def test_a_tpu_is_looked_for_on_the_nodes_that_have_one(
             assert evaluator.size == 1
             collect_on_cluster(sources[:1], evaluator, REQUEST, tmp_path / "cluster", database)
     finally:
-        cluster.remove_node(node)
-    cluster.wait_for_nodes()
+        conftest.remove_node(cluster, node)
     assert {each.node for each in targets.begun(log)} == {node.node_id}
     _same_as_on_one_host(sources[:1], tmp_path)
