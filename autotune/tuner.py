@@ -345,7 +345,7 @@ class Tuner:
             comparison=comparison,
             scores=self._ranker.scores if self._ranker is not None else {},
             reused=self._state.reused,
-            ranking=self._ranker.standing if self._ranker is not None else None,
+            ranking=self._ranker.settle() if self._ranker is not None else None,
             stopped=stopped,
             seconds=seconds,
         )

@@ -31,6 +31,11 @@ _CLEAR_GAIN: Final = 0.02
 """In tau, by which a form must rank better than one before it in `FORMS`, or another model than the first."""
 
 
+_FOLLOWED_SHARE: Final = 20
+"""Predictions are adapted anew when one evaluation in so many is new: the time for it grows with the cube of their
+number."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """How ranking goes.
@@ -79,6 +84,8 @@ class Ranker:
         self._space = space
         self._scores: dict[str, Floats] = {}  # by config id, one per model
         self._costs: dict[str, tuple[Config, float]] = {}
+        self._stale = False
+        self._fit_at = 1
         self._fitted: tuple[int, Form, Residual] | None = None  # the model, what is made of it, and how
         self._standing = Standing(self._models[0].name, False, True, math.nan, math.nan)
 
@@ -103,9 +110,16 @@ class Ranker:
         if unknown:
             for config, scores in zip(unknown, self._score(unknown), strict=True):
                 self._scores[config_id(config)] = scores
+        self._stale = self._stale or bool(new)
         self._costs |= {config_id(each.config): (each.config, each.cost) for each in new if each.cost is not None}
-        if new:
+        if len(self._costs) >= self._fit_at:
             self._fit()
+
+    def settle(self) -> Standing:
+        """How ranking goes, by all evaluations: with many of them not every single one is followed at once."""
+        if self._stale:
+            self._fit()
+        return self._standing
 
     def rank(self, configs: Sequence[Config]) -> Floats | None:
         """Predicted costs, lower = faster; float64[c]. None: do not ask, no ranking follows the evaluations.
@@ -123,6 +137,8 @@ class Ranker:
 
     def _fit(self) -> None:
         """Choose the model, and what predictions are made of, by what ranks the evaluations best."""
+        self._stale = False
+        self._fit_at = len(self._costs) + max(1, len(self._costs) // _FOLLOWED_SHARE)
         configs, costs = zip(*self._costs.values(), strict=True)
         scores = np.array([self._scores[identity] for identity in self._costs])
         values = np.array(costs)

@@ -93,6 +93,20 @@ def test_another_model_stands_in_for_one_that_is_worse(space: LayoutSpace) -> No
     assert ranker.standing.correlation == pytest.approx(1.0)
 
 
+def test_with_many_evaluations_not_every_one_is_followed_at_once_but_all_in_the_end(space: LayoutSpace) -> None:
+    evaluations = _evaluate(space, _configs(space, 200), _by_decisions)
+    ranker, whole = _ranker(space, NOISE, RIGHT), _ranker(space, NOISE, RIGHT)
+    fits = 0
+    for evaluation in evaluations:
+        before = ranker.standing
+        ranker.observe([evaluation])
+        fits += ranker.standing is not before
+    assert 20 < fits < len(evaluations) - 10
+    whole.observe(evaluations)
+    assert ranker.settle() == whole.standing
+    assert ranker.settle() is ranker.standing
+
+
 def test_what_no_model_says_is_learned_from_the_evaluations(space: LayoutSpace) -> None:
     ranker, configs = _ranker(space, NOISE), _configs(space, 60)
     ranker.observe(_evaluate(space, configs, _by_decisions))
