@@ -121,7 +121,7 @@ def test_what_a_search_has_saved_can_be_replayed(name: str, tmp_path: Path) -> N
     assert again.counts == {"measured": 9, "estimated": 0, "failed": 0}
     assert again.speedup == pytest.approx(result.speedup)
     saved = again.save(tmp_path / "two_dots.autotune")
-    assert [file.name for file in saved] == ["best.json", "evaluations.jsonl"], "there is no program to tune"
+    assert [file.name for file in saved] == ["best.json", "evaluations.jsonl", "explanation.json"], "no program"
 
 
 def test_another_program_is_refused(tmp_path: Path) -> None:
