@@ -147,4 +147,4 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert result["speedup"] == pytest.approx(2.0)
     assert result["target"]["name"] == "replay:two_dots.npz"
-    assert [Path(file).name for file in result["files"]] == ["best.json", "evaluations.jsonl"]
+    assert [Path(file).name for file in result["files"]] == ["best.json", "evaluations.jsonl", "explanation.json"]
