@@ -102,7 +102,7 @@ def test_the_search_finds_a_word(browser: Any, address: str) -> None:
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.goto(f"{address}index.html")
     page.click("input.md-search__input")
-    page.fill("input.md-search__input", "require_cached")
+    page.locator("input.md-search__input").press_sequentially("require_cached", delay=20)
     page.wait_for_selector(".md-search-result__item", timeout=30_000)
     found = page.eval_on_selector_all(".md-search-result__link", "links => links.map(link => link.href)")
     assert any("jax.html" in link for link in found)
