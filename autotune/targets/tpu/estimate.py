@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.hlo.loops import count_executions
+from autotune.hlo.loops import Executions, count_executions
 from autotune.hlo.types import leaves
 from autotune.hlo.window_config import read_window_config
 from autotune.targets.tpu.memory import HBM, VMEM, bytes_in
@@ -126,11 +126,7 @@ def estimate(compiled: xla_pb2.HloModuleProtoWithConfig) -> CompilerEstimate:
         ToolchainError: an estimate is written in a form that is not known.
     """
     module = compiled.hlo_module
-    executions = count_executions(module)
-    computations = {computation.id: computation for computation in module.computations}
-    figures = {identity: _figures_of(computations[identity], computations) for identity in executions.counts}
-    cycles = {identity: executions.counts[identity] * own.cycles for identity, own in figures.items()}
-    runs = _run(module.entry_computation_id, computations, cycles)
+    executions, figures, runs = _executed(module)
 
     def total(name: str) -> int:
         return sum(executions.counts[identity] * getattr(figures[identity], name) for identity in runs)
@@ -169,12 +165,7 @@ def priced_instructions(module: hlo_pb2.HloModuleProto) -> list[PricedInstructio
     Raises:
         ToolchainError: an estimate is written in a form that is not known.
     """
-    counts = count_executions(module).counts
-    computations = {computation.id: computation for computation in module.computations}
-    cycles = {
-        identity: counts[identity] * _figures_of(computations[identity], computations).cycles for identity in counts
-    }
-    runs = _run(module.entry_computation_id, computations, cycles)
+    executions, _, runs = _executed(module)
     priced = []
     for computation in module.computations:
         if computation.id not in runs:
@@ -184,8 +175,17 @@ def priced_instructions(module: hlo_pb2.HloModuleProto) -> list[PricedInstructio
             window = read_window_config(instruction)
             if window is not None or _works(instruction, shapes):
                 own = None if window is None else window.estimated_cycles
-                priced.append(PricedInstruction(instruction, counts[computation.id], own))
+                priced.append(PricedInstruction(instruction, executions.counts[computation.id], own))
     return priced
+
+
+def _executed(module: hlo_pb2.HloModuleProto) -> tuple[Executions, dict[int, Figures], frozenset[int]]:
+    """How often computations are executed, the figures of one execution of each, and which of them count."""
+    executions = count_executions(module)
+    computations = {computation.id: computation for computation in module.computations}
+    figures = {identity: _figures_of(computations[identity], computations) for identity in executions.counts}
+    cycles = {identity: executions.counts[identity] * own.cycles for identity, own in figures.items()}
+    return executions, figures, _run(module.entry_computation_id, computations, cycles)
 
 
 def _figures_of(computation: hlo_pb2.HloComputationProto, computations: Computations) -> Figures:
