@@ -228,13 +228,16 @@ class Database:
         with translated(self.path, self._busy_seconds), transaction(self._connection):
             self._connection.execute(INSERT_TUNED, row)
 
-    def tuned(self, program: str, device_kind: str, compiler_version: str) -> TunedRecord | None:
+    def tuned(
+        self, program: str, device_kind: str, compiler_version: str, *, space: str | None = None
+    ) -> TunedRecord | None:
         """What searches found for a program on exactly this device and compiler; None if there was none.
 
         Args:
             program: its fingerprint.
             device_kind: as in the evaluations.
             compiler_version: likewise.
+            space: what was varied; None for any.
 
         Returns:
             The best of the spaces that were searched.
@@ -242,7 +245,12 @@ class Database:
         Raises:
             DatabaseError: the database cannot be read.
         """
-        key = {"program": program, "device_kind": device_kind, "compiler_version": compiler_version}
+        key = {
+            "program": program,
+            "device_kind": device_kind,
+            "compiler_version": compiler_version,
+            "space": space,
+        }
         with translated(self.path, self._busy_seconds):
             row = self._connection.execute(SELECT_TUNED, key).fetchone()
         return None if row is None else tuned_from_row(row)

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS tuned_programs (
 SELECT_TUNED = """
 SELECT * FROM tuned_programs
 WHERE program = :program AND device_kind = :device_kind AND compiler_version = :compiler_version
+    AND (:space IS NULL OR space = :space)
 ORDER BY improved DESC, problem = '' DESC, speedup DESC LIMIT 1
 """
 SELECT_TUNED_ANYWHERE = "SELECT * FROM tuned_programs WHERE program = :program ORDER BY created_at"

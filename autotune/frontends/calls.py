@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,22 @@ def call(captured: Captured, arguments: Sequence[Any], lookup: Lookup) -> Any:
         return captured.outputs(captured.flat(*arguments))
     captured.program  # noqa: B018 - traces it, after which the structure of its output is known
     return captured.outputs(_with_rules(captured, code, lookup)(*arguments))
+
+
+def traceable(function: Callable[..., Any], lookup: Lookup) -> Callable[..., Any]:
+    """A function for `jax.jit` that looks itself up whenever jax traces it.
+
+    Args:
+        function: of pytrees of arrays; its signature is kept, by which jax matches static and donated arguments.
+        lookup: as for `call`.
+    """
+
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        captured = Captured.of(function, args, kwargs)
+        return call(captured, captured.arrays(args, kwargs), lookup)
+
+    return traced
 
 
 def _with_rules(captured: Captured, code: bytes, lookup: Lookup) -> Callable[..., list[Any]]:

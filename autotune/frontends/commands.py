@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,7 +67,7 @@ def _program(function: str, arguments: str, static: list[int]) -> Program:
     from autotune.frontends.jax import capture
 
     target = _find(function)
-    if ":" in arguments and arguments.replace(":", "").replace(".", "").replace("_", "").isalnum():
+    if ":" in arguments and re.fullmatch(r"[\w.:]+", arguments):
         values = _find(arguments)
         values = _called(arguments, values) if callable(values) else values
         if not isinstance(values, tuple):

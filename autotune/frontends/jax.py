@@ -17,7 +17,7 @@ from autotune.database import Database
 from autotune.database.store import default_path
 from autotune.database.tuned import TunedRecord
 from autotune.errors import AutotuneError
-from autotune.frontends.calls import backward_half, call, forward_half
+from autotune.frontends.calls import backward_half, forward_half, traceable
 from autotune.frontends.capture import Captured
 from autotune.frontends.device import default_target
 from autotune.frontends.lookup import Lookup
@@ -67,13 +67,9 @@ class TunableFunction:
             required=is_set(REQUIRE_CACHED) if require_cached is None else require_cached,
             options=compiler_options,
         )
-
-        @functools.wraps(function)
-        def traced(*args: Any, **kwargs: Any) -> Any:
-            captured = Captured.of(function, args, kwargs)
-            return call(captured, captured.arrays(args, kwargs), lookup)
-
-        self._tuned = jax.jit(traced, compiler_options=dict(compiler_options or {}) or None, **jit_options)
+        self._tuned = jax.jit(
+            traceable(function, lookup), compiler_options=dict(compiler_options or {}) or None, **jit_options
+        )
         self._plain = jax.jit(function, **jit_options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -134,11 +130,11 @@ class TunedFunction(TunableFunction):
         function: Callable[..., Any],
         captured: Captured,
         results: Mapping[str, SearchResult],
+        records: Sequence[TunedRecord],
         *,
         database: Path,
         **jit_options: Unpack[JitOptions],
     ) -> None:
-        records = [tuned_record(result) for result in results.values()]
         super().__init__(
             function,
             known={record.program: record for record in records},
@@ -209,15 +205,23 @@ def tune(
     parts = {"function": captured} | (_halves(captured) if gradients else {})
     path = Path(database) if database is not None else default_path()
     target = default_target() if target == "auto" else target
-    results = {}
+    results, records = {}, []
     with Database.open(path) as opened:
         for name, part in parts.items():
             results[name] = _search(
                 part.program, progress, budget, target=target, space=space, database=opened, **options
             )
+            records.append(_record(opened, results[name]))
             if results[name].interrupted:
                 break
-    return TunedFunction(function, captured, results, database=path, **jit_options)
+    return TunedFunction(function, captured, results, records, database=path, **jit_options)
+
+
+def _record(database: Database, result: SearchResult) -> TunedRecord:
+    """What the search has kept; one that was interrupted has kept nothing."""
+    fingerprint, target = result.prepared.program.fingerprint, result.target
+    kept = database.tuned(fingerprint, target.device_kind, target.compiler_version, space=result.space.kind)
+    return tuned_record(result) if result.interrupted or kept is None else kept
 
 
 def capture(

@@ -14,7 +14,7 @@ import jax.export
 from google.protobuf.message import DecodeError
 
 from autotune.errors import AutotuneError, NotTunedError
-from autotune.frontends.calls import call
+from autotune.frontends.calls import traceable
 from autotune.frontends.capture import Captured
 from autotune.frontends.device import device_keys
 from autotune.frontends.parameters import exported_parameters
@@ -128,12 +128,7 @@ class Loaded:
             self._refuse(self.differences(fingerprint), force)
             return self._stablehlo if self.improved else None
 
-        def traced(*args: Any, **kwargs: Any) -> Any:
-            captured = Captured.of(function, args, kwargs)
-            return call(captured, captured.arrays(args, kwargs), lookup)
-
-        traced.__wrapped__ = function  # type: ignore[attr-defined]  # jax matches static names by the signature
-        return traced
+        return traceable(function, lookup)
 
     def _refuse(self, differences: Sequence[str], force: bool) -> None:
         if differences and not force:

@@ -22,6 +22,7 @@ from autotune.errors import AutotuneError, NotTunedError
 from autotune.frontends.jax import TunedFunction, capture
 from autotune.hlo.modules import entry_computation
 from autotune.targets.cpu import CpuTarget
+from autotune.tuned import tuned_record
 from cost_model.files import replace_file
 from tests.conftest import REPO_ROOT
 from tests.frontends.functions import loss, mlp, mlp_arguments
@@ -39,7 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         program = target.realise(tuned.result.prepared, space.sample(np.random.default_rng(0)))
     other = next(e for e in tuned.result.evaluations if e.config != tuned.result.default.config)
     result = replace(tuned.result, best=other, tuned=program)
-    changed = TunedFunction(mlp, tuned._captured, {"function": result}, database=place / "evaluations.sqlite")
+    records = [tuned_record(result)]
+    changed = TunedFunction(mlp, tuned._captured, {"function": result}, records, database=place / "evaluations.sqlite")
     files = changed.save(place / "mlp.autotune")
     assert {"best.json", "tuned.pb", "tuned.jax"} <= {path.name for path in files}
     return place / "mlp.autotune"
