@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 from autotune.errors import AutotuneError, DatabaseError, ServerError
 from autotune.evaluation import LabelKind
 from autotune.hlo.kernels import Kernel
+from autotune.hlo.products import Product, matrix_products
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read
 from cost_model.errors import CostModelError
 from training.collecting.drawing import WAYS
-from training.collecting.evaluating import ENOUGH, FINISHED, Deadline, ProgramCollector
+from training.collecting.evaluating import ENOUGH, FINISHED, TIME, Deadline, ProgramCollector
 from training.collecting.evaluator import Evaluator, ProgramEvaluator
 from training.collecting.ledger import Ledger
 from training.collecting.programs import FAMILY_MARK, Source, family_of, plain
@@ -81,14 +83,22 @@ def _collect(work: Work, source: Source) -> Record:
     except OSError as error:
         raise TrainingError(f"{source.path}: cannot be read: {error.strerror or error}") from None
     found = read_record(work.folder, source.name)
-    if found is not None and found.get("asked") == asked and found.get("stopped") in FINISHED:
+    if found is not None and _is_finished(found, asked):
         return found
     program = read(source.path, keep_kernels=work.listing)
     with work.evaluator.program() as evaluator:
         limit = work.request.seconds_per_program
         deadline = Deadline(time.monotonic() + limit if limit is not None else None, work.overall)
         collector = _OneProgram(work, evaluator, source, program, deadline, asked)
-        return collector.list_kernels() if work.listing else collector.evaluate()
+        if work.listing:
+            return collector.list_kernels()
+        products = matrix_products(program.proto) if work.request.space == "tile" else []
+        return collector.evaluate_products(products) if len(products) > 1 else collector.evaluate()
+
+
+def _is_finished(record: Record, asked: str) -> bool:
+    """Whether there is nothing to go on with; what the compiler lists is there at once."""
+    return record.get("asked") == asked and record.get("stopped", ENOUGH) in FINISHED
 
 
 class _OneProgram:
@@ -114,10 +124,85 @@ class _OneProgram:
 
     def evaluate(self) -> Record:
         """Its configs, as one file."""
-        work, request = self._work, self._work.request
-        prepared, space = self._evaluator.prepare(self._program, request.space)
+        return self._evaluate(self._program, self._source.name, {})
+
+    def evaluate_products(self, products: Sequence[Product]) -> Record:
+        """A file per distinct matrix product, the largest first, and a record of the program.
+
+        A tile is one choice for a whole program, so each product is a program of its own.
+        """
+        programs = {self._part(product.name): product.program() for product in products}
+        return self._write_parts(
+            {name: program.fingerprint for name, program in programs.items()},
+            lambda name: self._evaluate(programs[name], name, {"kernel_fingerprint": programs[name].fingerprint}),
+            "products",
+        )
+
+    def list_kernels(self) -> Record:
+        """A file per distinct kernel, and a record of the program."""
+        kernels = self._evaluator.kernels(self._program)
+        by_name = {self._part(kernel.name): kernel for kernel in kernels}
+        return self._write_parts(
+            {name: kernel.fingerprint for name, kernel in by_name.items()},
+            lambda name: self._write_kernel(name, by_name[name]),
+            "kernels",
+        )
+
+    def _write_parts(self, parts: Mapping[str, str], write: Callable[[str], Record], kind: str) -> Record:
+        """A file per part of the program that no other program has had.
+
+        Args:
+            parts: fingerprints by the name of the file.
+            write: makes the file of a name.
+            kind: what parts are called, "kernels" or "products".
+        """
+        stopped = ENOUGH
+        without: dict[str, str] = {}
+        written: dict[str, Record] = {}
+        for name, fingerprint in parts.items():
+            if not self._work.ledger.owns(fingerprint, name):
+                continue
+            reason = self._deadline.passed()
+            if reason is not None:
+                stopped = reason
+                break
+            record = read_record(self._work.folder, name)
+            try:
+                if record is None or not _is_finished(record, self._facts["asked"]):
+                    record = write(name)
+                written[name] = record
+            except (ServerError, DatabaseError):
+                raise
+            except (AutotuneError, CostModelError) as error:
+                without[name.removeprefix(self._part(""))] = str(error)
+            self._work.ledger.report(self._source.name, 0)
+            if name in written and not _is_finished(written[name], self._facts["asked"]):
+                stopped = TIME
+                break
+        if not written and stopped == ENOUGH and len(without) == len(parts):
+            first = next(iter(without.values()), "it has none")
+            raise TrainingError(f"program {self._program.name!r}: none of its {len(parts)} {kind} has tiles: {first}")
+        record = self._facts | {
+            kind: len(parts),
+            f"{kind}_written": sorted(written),
+            f"{kind}_equal_to_others": len(parts) - len(written) - len(without) if stopped == ENOUGH else None,
+            f"{kind}_without_tiles": without,
+            "configs": sum(each["configs"] for each in written.values()),
+            "rows": sum(each["rows"] for each in written.values()),
+            "stopped": stopped,
+            "seconds": time.monotonic() - self._began,
+        }
+        return write_record(self._work.folder, self._source.name, record)
+
+    def _part(self, name: str) -> str:
+        """The name of the file of a part of the program."""
+        return f"{self._source.name}{FAMILY_MARK}{plain(name) if name else ''}"
+
+    def _evaluate(self, program: Program, name: str, facts: Record) -> Record:
+        work, request, began = self._work, self._work.request, time.monotonic()
+        prepared, space = self._evaluator.prepare(program, request.space)
         if space.size < 2:
-            raise TrainingError(f"program {self._program.name!r}: its {space.kind} space has the default alone")
+            raise TrainingError(f"program {program.name!r}: its {space.kind} space has the default alone")
         collector = ProgramCollector(
             self._evaluator,
             work.evaluator.description,
@@ -130,60 +215,19 @@ class _OneProgram:
         found = collector.run(WAYS[request.draw], request.configs, request.seed)
         rows = merge(found.drawn)
         arrays, kept = arrays_of(prepared.described, space, rows)
-        record = self._facts | summary(found.drawn, kept) | {
+        record = self._facts | facts | summary(found.drawn, kept) | {
             "fingerprint": prepared.program.fingerprint,
             "noise": noise(found.drawn, found.repeats),
             "reused": found.reused,
             "stopped": found.stopped,
-            "seconds": time.monotonic() - self._began,
+            "seconds": time.monotonic() - began,
             "caveat": prepared.caveat,
         }  # fmt: skip
         proto = proto_of(prepared.described, prepared.module.fingerprint, space, found.drawn)
         return write_program(
-            work.folder, self._source.name, self._source.split, arrays, kept,
+            work.folder, name, self._source.split, arrays, kept,
             proto=proto, record=record, least_spread=request.least_spread,
         )  # fmt: skip
-
-    def list_kernels(self) -> Record:
-        """A file per distinct kernel, and a record of the program."""
-        stopped = ENOUGH
-        without: dict[str, str] = {}
-        written: dict[str, Record] = {}
-        kernels = self._evaluator.kernels(self._program)
-        for kernel in kernels:
-            name = f"{self._source.name}{FAMILY_MARK}{plain(kernel.name)}"
-            if not self._work.ledger.owns(kernel.fingerprint, name):
-                continue
-            reason = self._deadline.passed()
-            if reason is not None:
-                stopped = reason
-                break
-            record = read_record(self._work.folder, name)
-            try:
-                if record is None or record.get("asked") != self._facts["asked"]:
-                    record = self._write_kernel(name, kernel)
-                written[name] = record
-            except ServerError:
-                raise
-            except (AutotuneError, CostModelError) as error:
-                without[kernel.name] = str(error)
-            self._work.ledger.report(self._source.name, 0)
-        if not written and stopped == ENOUGH and len(without) == len(kernels):
-            first = next(iter(without.values()), "it has none")
-            raise TrainingError(
-                f"program {self._program.name!r}: none of its {len(kernels)} kernels has tiles: {first}"
-            )
-        record = self._facts | {
-            "kernels": len(kernels),
-            "kernels_written": sorted(written),
-            "kernels_equal_to_others": len(kernels) - len(written) - len(without) if stopped == ENOUGH else None,
-            "kernels_without_tiles": without,
-            "configs": sum(each["configs"] for each in written.values()),
-            "rows": sum(each["rows"] for each in written.values()),
-            "stopped": stopped,
-            "seconds": time.monotonic() - self._began,
-        }
-        return write_record(self._work.folder, self._source.name, record)
 
     def _write_kernel(self, name: str, kernel: Kernel) -> Record:
         began = time.monotonic()

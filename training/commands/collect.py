@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def _collect(
     programs: Annotated[list[Path], typer.Argument(metavar="PROGRAM...", help="Program files, or folders of them.")],
-    space: Annotated[str, typer.Option(help="layout or tile (on a TPU: the tiles of every kernel).")],
+    space: Annotated[str, typer.Option(help="layout or tile (of every kernel on a TPU, of every matrix product on a CPU).")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The data set; the collection is a folder in it.")],
     target: Annotated[
         str, typer.Option(help="cpu or tpu, of this host (measured), or tpu:v5e, ... (estimated).")
@@ -140,6 +140,12 @@ def _on_cluster(
         return collect_on_cluster(sources, evaluator, request, out, database, progress)
 
 
+def _file(record: dict[str, Any]) -> str:
+    """The file of a program, or how many of its parts have one."""
+    kinds = [kind for kind in ("kernels", "products") if kind in record]
+    return record.get("file") or "".join(f"{len(record[f'{kind}_written'])} of {record[kind]} {kind}" for kind in kinds)
+
+
 def _print_tables(statistics: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -148,7 +154,7 @@ def _print_tables(statistics: dict[str, Any]) -> None:
         noise = each.get("noise")
         table.add_row(
             name,
-            each.get("file") or f"{len(each.get('kernels_written', ()))} of {each.get('kernels')} kernels",
+            _file(each),
             str(each["configs"]),
             str(each["rows"]),
             str(each.get("merged_duplicates", "")),
