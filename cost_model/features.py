@@ -207,6 +207,9 @@ INPUT_BOUNDS: Final = ListColumns("input_bound", 16, 6)
 TILE_BOUNDS: Final = (KERNEL_BOUNDS, OUTPUT_BOUNDS, INPUT_BOUNDS)
 """The parts of a tile config, in column order."""
 
+CPU_TILE_LANES: Final = KERNEL_BOUNDS.start + 2
+"""The column of a CPU tile that says how many elements a vector has."""
+
 TILE_FEATURES: Final = 24
 TILE_FEATURE_NAMES: Final[tuple[str, ...]] = tuple(name for group in TILE_BOUNDS for name in group.names())
 """The name of every tile column. Absent bounds are 0, their sum and product too."""

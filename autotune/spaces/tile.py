@@ -19,6 +19,7 @@ from autotune.hlo.modules import entry_computation
 from autotune.hlo.types import element_type_name
 from autotune.spaces.base import Config, JsonObject
 from cost_model import TileConfigs
+from cost_model.features import CPU_TILE_LANES as LANES
 from protos import hlo_pb2
 
 LIBRARIES = ("ynn", "eigen")
@@ -242,7 +243,8 @@ class GemmTileSpace:
     def encode(self, configs: Sequence[Config]) -> TileConfigs:
         """TpuGraphs' 24 columns, float32[c, 24]: kernel, output and input bounds, minor dimension first.
 
-        kernel = [n, k], output = [n, m], input = [k, m] with n in elements; all zeros for a library.
+        kernel = [n, k, lanes of a vector], output = [n, m], input = [k, m] with n in elements. The library that XLA
+        takes by itself is all zeros, the other one has vectors of one lane and no bounds.
         """
         features = np.zeros((len(configs), 24), np.float32)
         for row, config in zip(features, configs, strict=True):
@@ -253,6 +255,9 @@ class GemmTileSpace:
                 for group, (minor, major) in enumerate(pairs):
                     row[8 * group : 8 * group + 2] = minor, major
                     row[8 * group + 6 : 8 * group + 8] = minor + major, minor * major
+                row[LANES] = own.vector_bits // _LANES_BITS[self.kernel.element_type]
+            elif own != self.default:
+                row[LANES] = 1
         return TileConfigs(features)
 
     def from_json(self, value: JsonObject) -> TileConfig:

@@ -31,6 +31,7 @@ _VECTOR_LOAD = 1.5  # cycles, fitted: the right-hand side comes from the second 
 _SPILL = 3  # cycles per step, fitted: an accumulator without a register is stored and loaded again
 _BROADCAST_SPILL = 0.25  # cycles, fitted: a broadcast value without a register
 _CYCLES_PER_LOOP = 1  # fitted: of the innermost loop, once every k steps
+_YNNPACK = 1.15  # times what Eigen takes on one thread: 1.11 to 1.24 on seven shapes (xla_cpu.md, section 3a)
 _CYCLES_PER_TILE = 10  # fitted: of the loops around a tile
 
 Sizes = NDArray[np.float64]
@@ -59,7 +60,9 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     Args:
         tensors: a program around one canonical dot.
         configs: c tiles: output_bounds = [width, m], input_bounds = [k, m], kernel_bounds = [width, k], where width is
-            n vectors in elements. A row of zeros is the library's product, taken at the device's peak.
+            n vectors in elements; the column `features.CPU_TILE_LANES` has the elements of one vector, 0 for as many
+            as the device has. Without a width it is a library's product: YNNPACK's, or Eigen's with 1 in that column,
+            which is taken at the device's peak.
         device: a CPU of known frequency.
 
     Returns:
@@ -76,15 +79,17 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     m = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
     k = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
     # 16-bit operands are widened: they fill as many registers as float32 would.
-    lanes = max(device.lanes * 4.0 / max(element_bytes, 4.0), 1.0)
+    given = values[:, features.CPU_TILE_LANES]
+    lanes = np.where(given > 0, given, max(device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
     tiled = _tiled_cycles(product, m, k, width, lanes, device.vector_registers) / device.frequency
     operations = 2 * product.batch * product.m * product.k * product.n
     library = operations / device.peak(int(element_bytes))
-    return np.where(values.any(axis=1), tiled, library)
+    is_tiled = values[:, features.OUTPUT_BOUNDS.start] > 0
+    return np.where(is_tiled, tiled, np.where(given > 0, library, _YNNPACK * library))
 
 
 def _tiled_cycles(
-    product: MatrixProduct, m: Sizes, k: Sizes, width: Sizes, lanes: float, registers: int
+    product: MatrixProduct, m: Sizes, k: Sizes, width: Sizes, lanes: Sizes, registers: int
 ) -> NDArray[np.float64]:
     """Cycles of the whole product; what is left over at the edges is done in smaller tiles."""
     full_rows, left_rows = np.divmod(product.m, m)
@@ -102,7 +107,7 @@ def _tiled_cycles(
 
 
 def _tile_cycles(
-    depth: float, rows: Sizes, k: Sizes, columns: Sizes, lanes: float, registers: int
+    depth: float, rows: Sizes, k: Sizes, columns: Sizes, lanes: Sizes, registers: int
 ) -> NDArray[np.float64]:
     """Cycles of one tile of the output, through the whole contracted dimension."""
     vectors = np.ceil(columns / lanes)

@@ -106,19 +106,19 @@ def tpu_tile_terms(tensors: GraphTensors, configs: TileConfigs, device: DeviceDe
     output_bounds = values[:, features.OUTPUT_BOUNDS.entries]
     kernel_bounds = values[:, features.KERNEL_BOUNDS.entries]
     inputs, outputs = kernel_interface(tensors)
-    products = np.flatnonzero(tensors.is_opcode("convolution", "dot"))
+    product = _main_product(tensors, outputs)
     kernel: TiledTensor | None = None
     summed: tuple[bool, ...] = ()
-    if products.size:
-        node = int(products[np.argmax(operations(tensors)[products])])
+    if product is not None:
+        node = product
         shapes = tensors.product(node)
         if shapes is not None:
             kernel = _tensor(tensors, shapes.second, device)
             summed = _summed(tensors, node, kernel)
         costs = _product_costs(tensors, node, inputs, output_bounds, kernel_bounds, device)
     else:
-        node = int(np.argmax(tensors.elements))
-        costs = _loop_costs(tensors, inputs + outputs, output_bounds, device)
+        node = _looped(tensors, outputs)
+        costs = _loop_costs(tensors, node, inputs + outputs, output_bounds, device)
     output = _tensor(tensors, node, device)
     return TileTerms(
         output.iterations(output_bounds).prod(axis=1),
@@ -153,6 +153,35 @@ def kernel_interface(tensors: GraphTensors) -> tuple[list[int], list[int]]:
     if tensors.graph.node_opcode[result] == features.OPCODE_IDS["tuple"]:
         return inputs, tensors.operands(result)
     return inputs, [result]
+
+
+def _main_product(tensors: GraphTensors, outputs: list[int]) -> int | None:
+    """The convolution or dot that the loop is made for; None without any.
+
+    The largest of those that make what the kernel writes; if there are none, the largest.
+    """
+    products = np.flatnonzero(tensors.is_opcode("convolution", "dot"))
+    if not products.size:
+        return None
+    written = {tensors.dimensions(node) for node in outputs}
+    writes = np.array([tensors.dimensions(int(node)) in written for node in products])
+    chosen = products[writes] if writes.any() else products
+    return int(chosen[np.argmax(operations(tensors)[chosen])])
+
+
+def _looped(tensors: GraphTensors, outputs: list[int]) -> int:
+    """The tensor that a kernel without a product goes through: the largest.
+
+    Of equally large ones, what the kernel writes (so that a copy is walked in the order in which it is written), or
+    what it reduces.
+    """
+    reduced = [
+        tensors.operands(int(node))[0]
+        for node in np.flatnonzero(tensors.is_opcode("reduce", "reduce-window"))
+        if tensors.operands(int(node))
+    ]
+    candidates = [*outputs, *reduced, len(tensors.elements) - 1 - int(np.argmax(tensors.elements[::-1]))]
+    return max(candidates, key=lambda node: float(tensors.elements[node]))  # the first of equal ones
 
 
 class _Costs(NamedTuple):
@@ -229,10 +258,14 @@ def _reuse(kernel_tile: NDArray[np.float64], summed: NDArray[np.bool_]) -> NDArr
 
 
 def _loop_costs(
-    tensors: GraphTensors, moved: list[int], output_bounds: NDArray[np.float64], device: DeviceDescription
+    tensors: GraphTensors,
+    node: int,
+    moved: list[int],
+    output_bounds: NDArray[np.float64],
+    device: DeviceDescription,
 ) -> _Costs:
     """A loop over one large tensor: every instruction is done, and all of the tensors moved, in shares of the tile."""
-    tensor = _tensor(tensors, int(np.argmax(tensors.elements)), device)
+    tensor = _tensor(tensors, node, device)
     share = tensor.tiles(output_bounds).prod(axis=1) / max(tensor.sizes.prod(), 1.0)
     iterations = tensor.iterations(output_bounds).prod(axis=1)
     done = operations(tensors).sum() * share

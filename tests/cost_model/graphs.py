@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,9 +67,11 @@ def layout_configs(graph: ProgramGraph, *configs: Mapping[tuple[int, int], tuple
     return LayoutConfigs(values)
 
 
-def cpu_tiles(*tiles: tuple[int, int, int]) -> TileConfigs:
-    """Register tiles (m, k, width in elements); (0, 0, 0) is the library."""
-    return tile_configs(*(((n, k), (n, m), (k, m)) if m else ((), (), ()) for m, k, n in tiles))
+def cpu_tiles(*tiles: tuple[int, int, int], lanes: Sequence[int] = ()) -> TileConfigs:
+    """Register tiles (m, k, width in elements), and lanes of their vectors; (0, 0, 0) is the library."""
+    values = tile_configs(*(((n, k), (n, m), (k, m)) if m else ((), (), ()) for m, k, n in tiles)).config_feat.copy()
+    values[: len(lanes), features.CPU_TILE_LANES] = lanes
+    return TileConfigs(values)
 
 
 def tile_configs(*tiles: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]) -> TileConfigs:

@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def _collect(
     programs: Annotated[list[Path], typer.Argument(metavar="PROGRAM...", help="Program files, or folders of them.")],
-    space: Annotated[str, typer.Option(help="layout or tile (of every kernel on a TPU, of every matrix product on a CPU).")],
+    space: Annotated[
+        str, typer.Option(help="layout or tile (of every kernel on a TPU, of every matrix product on a CPU).")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The data set; the collection is a folder in it.")],
     target: Annotated[
         str, typer.Option(help="cpu or tpu, of this host (measured), or tpu:v5e, ... (estimated).")

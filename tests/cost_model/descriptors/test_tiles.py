@@ -44,10 +44,13 @@ def test_tpu_tiles_that_do_not_divide_the_shape_waste_work() -> None:
 
 
 def test_cpu_tiles() -> None:
-    found = tile_cpu.CpuTileDescriber(product_graph(100, 60, 200), CPU).describe(cpu_tiles((0, 0, 0), (8, 4, 32)))
+    tiles = cpu_tiles((0, 0, 0), (8, 4, 32), (8, 4, 32), (0, 0, 0), lanes=[0, 0, 8, 1])
+    found = tile_cpu.CpuTileDescriber(product_graph(100, 60, 200), CPU).describe(tiles)
     columns = {name: found.summary[:, place].tolist() for place, name in enumerate(tile_cpu.SUMMARY_COLUMNS)}
-    assert columns["is_library"] == [1, 0]
-    assert columns["log_m"] == pytest.approx([np.log2(100)] * 2)
+    assert columns["is_library"] == [1, 0, 0, 1]
+    assert columns["is_eigen"] == [0, 0, 0, 1]
+    assert columns["vectors"][:3] == [0, 1, 2], "32 columns are two vectors of 16 lanes, or four of 8"
+    assert columns["log_m"] == pytest.approx([np.log2(100)] * 4)
     assert (columns["rows"][1], columns["steps"][1], columns["vectors"][1]) == (3, 2, 1)
     assert columns["rows_waste"][1] == pytest.approx(13 * 8 / 100 - 1)
     assert len(found.items) == 0
