@@ -47,6 +47,15 @@ _LIST_MLE: Final = {
 }
 _CHANGE: Final = {**_LIST_MLE, "loss.norm_limit": None, "architecture.hops": 2, "architecture.change_width": 64}
 """Without the limit: it scales down what configs differ by, too, where the cost of the whole program is large."""
+_LATE: Final = {
+    **_LIST_MLE,
+    "loss.norm_limit": None,
+    "architecture.hops": 2,
+    "architecture.layout_embedding": 8,
+    "architecture.late_width": 512,
+    "slate_size": 100,
+}
+"""A config costs next to nothing there, so there are ten times as many."""
 _PAIRWISE: Final = {"loss.objective": "pairwise_hinge", "loss.scale": 100.0}
 
 RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -58,7 +67,8 @@ RECIPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "list_mle+modulo": {**_LIST_MLE, "architecture.modulo": True},
     "list_mle+hops": {**_LIST_MLE, "architecture.hops": 2},
     "list_mle+hops+change": _CHANGE,
-    "list_mle+hops+change, 16 slates": {**_CHANGE, "slates": 16},
+    "list_mle+hops+change of 16 slates": {**_CHANGE, "slates": 16},
+    "list_mle+hops+embedding+late": _LATE,
     "list_mle+bfloat16": {**_LIST_MLE, "precision": "bfloat16"},
 }
 

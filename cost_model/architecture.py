@@ -47,6 +47,11 @@ class Architecture:
             the last values under the config minus that under the default. The published head is a linear function of
             the sum, so that what two distant layouts cost together must be what each costs alone; this one is not.
             0: none, as published. Layouts only.
+        late_width: width of a head that meets the configs after the convolutions instead of before them. Convolutions
+            then see the program without a config, once for all its configs, and this head alone ranks these: it puts
+            together what the program says of each configurable node with what the config says of it, and scores the sum
+            over the nodes with a hidden layer. Decisions of distant nodes can interact, and a config costs next to
+            nothing, so slates can be long. 0: none, as published. Layouts only, and not with `change_width`.
 
     Raises:
         ArchitectureError: a value is out of range.
@@ -62,6 +67,7 @@ class Architecture:
     modulo: bool = False
     hops: int | None = None
     change_width: int = 0
+    late_width: int = 0
 
     def __post_init__(self) -> None:
         known = (features.LAYOUT_FEATURES, features.TILE_FEATURES)
@@ -94,10 +100,15 @@ class Architecture:
         change = self.change_width
         fits = type(change) is int and 0 <= change <= WIDEST
         _check(fits, "change_width", f"a whole number from 0 to {WIDEST}", change)
+        late = self.late_width
+        fits = type(late) is int and 0 <= late <= WIDEST
+        _check(fits, "late_width", f"a whole number from 0 to {WIDEST}", late)
+        _check(late == 0 or change == 0, "late_width", "0 beside change_width: no config changes the last values", late)
         if self.config_features != features.LAYOUT_FEATURES:
             _check(width == 0, "layout_embedding", "0 in a model of tiles", width)
             _check(hops is None, "hops", "none in a model of tiles, where every node has the config", hops)
             _check(change == 0, "change_width", "0 in a model of tiles, which have no default", change)
+            _check(late == 0, "late_width", "0 in a model of tiles, where every node has the config", late)
 
     @property
     def node_columns(self) -> int:
@@ -114,7 +125,7 @@ class Architecture:
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter by its name; the names are those of the original code.
+        """The shape of every parameter (and running statistic) by its name; the names are those of the original code.
 
         `convs.i.lin_l` is applied to the mean of the incoming messages, `convs.i.lin_r` to the node itself.
         """
@@ -139,6 +150,18 @@ class Architecture:
             for layer, (before, after) in enumerate(itertools.pairwise((width, *(self.change_width,) * 2, 1))):
                 shapes[f"change_shaping.{2 * layer}.weight"] = (after, before)
                 shapes[f"change_shaping.{2 * layer}.bias"] = (after,)
+        if late := self.late_width:
+            shapes |= {
+                "late_mean": (late,),
+                "late_variance": (late,),
+                "late_nodes.weight": (late, width),
+                "late_nodes.bias": (late,),
+                "late_configs.weight": (late, self.config_columns),
+                "late_shaping.1.weight": (late, late),
+                "late_shaping.1.bias": (late,),
+                "late_shaping.3.weight": (1, late),
+                "late_shaping.3.bias": (1,),
+            }
         return shapes
 
     @property

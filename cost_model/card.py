@@ -47,6 +47,7 @@ _ARCHITECTURE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "modulo": (bool,),
     "hops": (int, type(None)),
     "change_width": (int,),
+    "late_width": (int,),
 }
 
 

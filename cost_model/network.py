@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -26,6 +27,9 @@ with warnings.catch_warnings():
 _CHANGE_SCALE: Final = 0.01
 """A config changes the values of many nodes, and their sum by tens: this makes it about one."""
 
+_VARIANCE_FLOOR: Final = 1e-5
+"""Added to a variance before its root is divided by, as in PyTorch's normalisations."""
+
 
 class SageNetwork(nn.Module):
     r"""Scores (graph, config) pairs: lower is faster.
@@ -39,13 +43,23 @@ class SageNetwork(nn.Module):
     .. math:: h_v \leftarrow \operatorname{relu}(W_l \operatorname{mean}_{u \to v} h_u + b_l + W_r h_v \;(+\; h_v))
 
     The score of a graph is a linear function of each last :math:`h_v`, summed over its nodes, times `output_scale`;
-    with `change_width`, plus a network of what the config changes in the sum of :math:`h_v`.
+    with `change_width`, plus a network of what the config changes in the sum of :math:`h_v`. With `late_width`, every
+    config enters as the default one does, and the score gets a network of this sum over configurable nodes, where
+    :math:`\hat h_v` is :math:`h_v` standardised over them (as in T. Cai et al., "GraphNorm", ICML 2021):
+
+    .. math:: z = \sum_v (A \hat h_v + a) \odot B (config_v - default)
+
+    z is standardised over the configs of the training, so that the activations after it cut where configs differ:
+    without, most of them are on or off for all configs of a program, which leaves a linear function.
 
     Parameters are named as in the original code (`Architecture.parameter_shapes` lists them), so its state dicts fit.
 
     Args:
         architecture: widths and switches. `hops` is up to whoever gives it a graph (`cost_model.pruning`).
     """
+
+    late_mean: Tensor
+    late_variance: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -63,6 +77,12 @@ class SageNetwork(nn.Module):
             self.change_shaping = nn.Sequential(
                 nn.Linear(widths[-1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
             )
+        if late := architecture.late_width:
+            self.late_nodes = nn.Linear(widths[-1], late)
+            self.late_configs = nn.Linear(architecture.config_columns, late, bias=False)
+            self.late_shaping = nn.Sequential(nn.ReLU(), nn.Linear(late, late), nn.ReLU(), nn.Linear(late, 1))
+            self.register_buffer("late_mean", torch.zeros(late))
+            self.register_buffer("late_variance", torch.ones(late))
 
     def forward(
         self,
@@ -88,14 +108,61 @@ class SageNetwork(nn.Module):
         """
         if batch is None:
             batch = torch.zeros_like(node_opcode, dtype=torch.long)
-        hidden = self._convolve(node_feat, node_opcode, edge_index, config_feat)
+        # No layout is all zeros: such a row stands for a node that is not configurable.
+        configurable = config_feat.any(dim=-1)
+        default = features.UNDECIDED * configurable.to(config_feat).unsqueeze(-1).expand_as(config_feat)
+        late = self.architecture.late_width > 0
+        hidden = self.convolve(node_feat, node_opcode, edge_index, default if late else config_feat)
         nodes = self.output_shaping(hidden).squeeze(-1)
         scores: Tensor = self.architecture.output_scale * nodes.new_zeros(graphs).index_add(0, batch, nodes)
         if self.architecture.change_width:
-            # No layout is all zeros: such a row stands for a node that is not configurable.
-            default = features.UNDECIDED * config_feat.any(dim=-1, keepdim=True).to(config_feat).expand_as(config_feat)
-            changes = hidden - self._convolve(node_feat, node_opcode, edge_index, default)
+            changes = hidden - self.convolve(node_feat, node_opcode, edge_index, default)
             scores = scores + self.score_changes(hidden.new_zeros(graphs, hidden.shape[1]).index_add(0, batch, changes))
+        if late:
+            owners = batch[configurable]
+            counts = torch.bincount(owners, minlength=graphs).clamp(min=1).to(hidden).unsqueeze(-1)
+
+            def means(rows: Tensor) -> Tensor:
+                sums = rows.new_zeros(graphs, rows.shape[1]).index_add(0, owners, rows)
+                return (sums / counts).index_select(0, owners)
+
+            met = self.meet_configs(
+                self.late_nodes(standardise(hidden[configurable], means)), config_feat[configurable]
+            )
+            scores = scores + self.score_late(met.new_zeros(graphs, met.shape[1]).index_add(0, owners, met))
+        return scores
+
+    def meet_configs(self, nodes: Tensor, config_feat: Tensor) -> Tensor:
+        """What configurable nodes and their configs make together, for the late head.
+
+        Args:
+            nodes: `late_nodes` of their standardised last values, float32[n, late_width].
+            config_feat: their config rows, float32[n, 18].
+
+        Returns:
+            float32[n, late_width]; 0 for a node that is left to the compiler.
+        """
+        default = torch.full_like(config_feat[:1], features.UNDECIDED)
+        decided = self._encode_configs(config_feat) - self._encode_configs(default)
+        met: Tensor = nodes * self.late_configs(decided)
+        return met
+
+    def score_late(self, sums: Tensor, *, observe: bool = False) -> Tensor:
+        """The late head.
+
+        Args:
+            sums: what `meet_configs` gives, added up over the nodes of each graph, float32[c, late_width].
+            observe: whether these are a batch of a training: then they are standardised with statistics of their own
+                (on several devices those of each one's share), and the running ones are updated. Two configs or more.
+
+        Returns:
+            float32[c]; what it adds to the scores.
+
+        Source: S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015; without scale and shift, which the layers
+        before and after it can express.
+        """
+        standard = functional.batch_norm(sums, self.late_mean, self.late_variance, training=observe)
+        scores: Tensor = self.late_shaping(standard).squeeze(-1)
         return scores
 
     def score_changes(self, changes: Tensor) -> Tensor:
@@ -110,8 +177,8 @@ class SageNetwork(nn.Module):
         scores: Tensor = self.change_shaping(_CHANGE_SCALE * changes).squeeze(-1)
         return scores
 
-    def _convolve(self, node_feat: Tensor, node_opcode: Tensor, edge_index: Tensor, config_feat: Tensor) -> Tensor:
-        """The values after the last convolution, float32[n, channels[-1]]."""
+    def convolve(self, node_feat: Tensor, node_opcode: Tensor, edge_index: Tensor, config_feat: Tensor) -> Tensor:
+        """The values after the last convolution, float32[n, channels[-1]]; for the arguments see `forward`."""
         hidden = self.embed(node_feat, node_opcode, config_feat)
         for convolution in self.convs:
             update = convolution(hidden, edge_index)
@@ -175,6 +242,20 @@ class SageNetwork(nn.Module):
             bounds = torch.cat([config_feat[:, group.entries] for group in features.TILE_BOUNDS], dim=-1)
             return torch.cat([config_feat, register_fill(bounds)], dim=-1)
         return config_feat
+
+
+def standardise(values: Tensor, means: Callable[[Tensor], Tensor]) -> Tensor:
+    """Values of the nodes of graphs, with a mean of 0 and a variance of 1 within each graph.
+
+    Args:
+        values: float32[n, width].
+        means: gives for such rows the mean over the graph of each, same shape.
+
+    Returns:
+        float32[n, width]; 0 where all nodes of a graph are equal.
+    """
+    centred = values - means(values)
+    return centred * torch.rsqrt(means(centred.square()) + _VARIANCE_FLOOR)
 
 
 def transform_features(node_feat: Tensor, transform: FeatureTransform) -> Tensor:

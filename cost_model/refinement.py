@@ -261,6 +261,11 @@ class Refinement:
         return self._graph_of[self._reaches[-1].active]
 
     @property
+    def configured(self) -> Indices:
+        """The rows of `Plan.active` of the nodes that have a config row, in the order of these rows; int64[columns]."""
+        return self._reaches[-1].row[self._reaches[0].active]
+
+    @property
     def bytes_per_config(self) -> int:
         """About how much memory `plan` needs for each config of a batch."""
         return max(32 * len(spread.starts) + 8 * len(spread.senders) for spread in self._spreads)
@@ -358,6 +363,23 @@ def config_rows(configs: ConfigBatch) -> NDArray[np.float32]:
         float32[c, columns, k].
     """
     return configs.node_config_feat if isinstance(configs, LayoutConfigs) else configs.config_feat[:, None]
+
+
+def distinct_rows(rows: NDArray[np.float32]) -> tuple[Indices, Indices, Indices]:
+    """Which pairs of a column and a config row occur.
+
+    Args:
+        rows: see `config_rows`; float32[c, columns, k].
+
+    Returns:
+        For each distinct pair its column and a config that has it there, int64[p] each, and the number of the pair that
+        each config has in each column, int64[c, columns].
+    """
+    codes = _mix(np.arange(rows.shape[1], dtype=np.uint64))
+    hashes = _mix(_hash_rows(rows) + codes)
+    _, chosen, pairs = np.unique(hashes, return_index=True, return_inverse=True)
+    configs, columns = np.divmod(chosen, rows.shape[1])
+    return columns, configs, pairs.reshape(rows.shape[:2])
 
 
 def _shifts(counts: Sequence[int]) -> Indices:

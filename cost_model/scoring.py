@@ -28,9 +28,9 @@ from cost_model import features
 from cost_model.base import check_fits
 from cost_model.errors import GraphError
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
-from cost_model.network import SageNetwork
+from cost_model.network import SageNetwork, standardise
 from cost_model.pruning import prune
-from cost_model.refinement import Convolution, Plan, Refinement, WeightedSums
+from cost_model.refinement import Convolution, Plan, Refinement, WeightedSums, distinct_rows
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -48,7 +48,7 @@ class Scorer:
         network: the weights.
         device: where to compute, such as "cpu" or "cuda".
         precision: "float32" is exact; "bfloat16" is for processors with instructions for it (AMX, AVX-512 BF16, GPUs)
-            and keeps the order of configs but for near ties.
+            and keeps the order of configs but for near ties. (With `late_width` all is float32: little is computed.)
 
     Raises:
         ValueError: another precision.
@@ -67,6 +67,7 @@ class Scorer:
         self._convolutions = [
             _FastConvolution(network, layer, self._device, dtypes) for layer in range(len(network.convs))
         ]
+        self._met: tuple[ProgramGraph, Tensor, Tensor] | None = None
         self._prepared: tuple[ProgramGraph, ProgramGraph, Refinement] | None = None
 
     @torch.inference_mode()
@@ -90,12 +91,45 @@ class Scorer:
                 f"{type(configs).__name__}: expected configs with {self._architecture.config_features} columns, which "
                 f"is what the network reads, found {columns}"
             )
+        if self._architecture.late_width and isinstance(configs, LayoutConfigs):
+            step = max(1, _MEMORY // max(1, 8 * self._architecture.late_width * len(graph.node_config_ids)))
+            late = [self._score_late(graph, configs[start : start + step]) for start in range(0, len(configs), step)]
+            return np.concatenate([np.zeros(0), *late]).astype(np.float32)
         graph, refinement = self._refine(graph)
         step = max(1, _MEMORY // max(1, refinement.bytes_per_config))
         parts = [
             self._score(graph, refinement, configs[start : start + step]) for start in range(0, len(configs), step)
         ]
         return np.concatenate([np.zeros(0), *parts]).astype(np.float32)
+
+    def _score_late(self, graph: ProgramGraph, configs: LayoutConfigs) -> NDArray[np.float64]:
+        """Lets configs meet their nodes after the convolutions."""
+        constant, nodes = self._convolve(graph)
+        rows = configs.node_config_feat
+        columns, chosen, pairs = distinct_rows(rows)
+        met = self._network.meet_configs(nodes[self._move(columns)], self._move(rows[chosen, columns]))
+        scores = constant + self._network.score_late(functional.embedding_bag(self._move(pairs), met, mode="sum"))
+        result: NDArray[np.float64] = scores.double().cpu().numpy()
+        return result
+
+    def _convolve(self, graph: ProgramGraph) -> tuple[Tensor, Tensor]:
+        """The published head's score, and what the late head knows of each configurable node; kept as in `_refine`."""
+        if self._met is None or self._met[0] is not graph:
+            hops = self._architecture.hops
+            seen = graph if hops is None else prune(graph, hops)
+            default = np.zeros((len(seen), features.LAYOUT_FEATURES), np.float32)
+            default[seen.node_config_ids] = features.UNDECIDED
+            hidden = self._network.convolve(
+                self._move(seen.node_feat),
+                self._move(seen.node_opcode),
+                self._move(seen.edge_index.T),
+                self._move(default),
+            )
+            constant = self._architecture.output_scale * self._network.output_shaping(hidden).sum()
+            configurable = hidden[self._move(seen.node_config_ids)]
+            standard = standardise(configurable, lambda rows: rows.mean(0, keepdim=True))
+            self._met = (graph, constant, self._network.late_nodes(standard))
+        return self._met[1:]
 
     def _refine(self, graph: ProgramGraph) -> tuple[ProgramGraph, Refinement]:
         """The part of a graph that the network looks at. Keeps the last one only: a search scores one many times."""

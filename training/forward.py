@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from cost_model import scoring
-from cost_model.network import SageNetwork
-from training.plans import BatchPlan, ConvolutionPlan, Sums
+from cost_model.network import SageNetwork, standardise
+from training.plans import BatchPlan, ConvolutionPlan, LatePlan, Sums
 
 
-def batch_scores(network: SageNetwork, plan: BatchPlan, dtype: torch.dtype = torch.float32) -> Tensor:
+def batch_scores(
+    network: SageNetwork, plan: BatchPlan, dtype: torch.dtype = torch.float32, *, observe: bool = False
+) -> Tensor:
     """Scores every config of a batch.
 
     Args:
@@ -25,6 +27,7 @@ def batch_scores(network: SageNetwork, plan: BatchPlan, dtype: torch.dtype = tor
         plan: the batch, on the network's device.
         dtype: of the values between convolutions and of their products: float32, or bfloat16 with sums in the
             products accumulated in float32. Initial values, the head and all parameters keep the network's own type.
+        observe: whether the batch is one of a training, for running statistics (`SageNetwork.score_late`).
 
     Returns:
         Scores in the order of the slates, lower = faster; float32[configs].
@@ -40,7 +43,23 @@ def batch_scores(network: SageNetwork, plan: BatchPlan, dtype: torch.dtype = tor
         if plan.changes is None:
             raise ValueError("plan: expected one with the default of each slate (with_default=True), found one without")
         scores = scores + network.score_changes(weighted_sums(values.to(head.weight.dtype), plan.changes))
+    if network.architecture.late_width:
+        if plan.late is None:
+            raise ValueError("plan: expected one with configs after the convolutions (late=True), found another")
+        scores = scores + network.score_late(
+            _late_sums(network, values.to(head.weight.dtype), plan.late), observe=observe
+        )
     return scores
+
+
+def _late_sums(network: SageNetwork, values: Tensor, plan: LatePlan) -> Tensor:
+    """What the late head scores, from the final values; [configs, late_width]."""
+
+    def means(rows: Tensor) -> Tensor:
+        return weighted_sums(weighted_sums(rows, plan.means), plan.graphs)
+
+    nodes = network.late_nodes(standardise(weighted_sums(values, plan.nodes), means))
+    return weighted_sums(network.meet_configs(weighted_sums(nodes, plan.pairs), plan.config_feat), plan.sums)
 
 
 def _convolve(network: SageNetwork, layer: int, values: Tensor, plan: ConvolutionPlan) -> Tensor:

@@ -61,7 +61,7 @@ class RankingModule(LightningModule):
 
     def training_step(self, batch: SlateBatch, index: int) -> Tensor:
         """The loss of a batch."""
-        scores = batch_scores(self.network, batch.plan, _DTYPES[self.recipe.precision])
+        scores = batch_scores(self.network, batch.plan, _DTYPES[self.recipe.precision], observe=True)
         loss = slate_loss(self.recipe.loss, scores.view(batch.targets.shape), batch.targets)
         self._losses.append(loss.detach())
         return loss

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from cost_model import features
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
-from cost_model.refinement import Plan, Refinement, WeightedSums, config_rows
+from cost_model.refinement import Plan, Refinement, WeightedSums, config_rows, distinct_rows
 
 Indices = NDArray[np.int64]
 
@@ -93,6 +94,27 @@ class ConvolutionPlan(_Movable):
 
 
 @dataclass(frozen=True, eq=False)
+class LatePlan(_Movable):
+    """Where n configurable nodes meet their configs, for the late head.
+
+    Attributes:
+        nodes: the final value of each configurable node, a selection.
+        means: their means over each of g graphs, g rows of n columns.
+        graphs: the graph of each node, a selection of n of g rows.
+        pairs: the node of each distinct pair of a node and a config row, a selection.
+        config_feat: the config row of each pair, float32[p, 18].
+        sums: which pairs each config is made of, in the order of the slates.
+    """
+
+    nodes: Sums
+    means: Sums
+    graphs: Sums
+    pairs: Sums
+    config_feat: Tensor
+    sums: Sums
+
+
+@dataclass(frozen=True, eq=False)
 class BatchPlan(_Movable):
     """Slates of configs, ready to be scored with gradients.
 
@@ -104,6 +126,7 @@ class BatchPlan(_Movable):
         convolutions: one per convolution.
         scores: which final values each score is the sum of, in the order of the slates.
         changes: the same minus those of the default config of the graph; None if it was not asked for.
+        late: where the configs come in if they do not enter the convolutions; None if they do.
     """
 
     node_feat: Tensor
@@ -113,6 +136,7 @@ class BatchPlan(_Movable):
     convolutions: tuple[ConvolutionPlan, ...]
     scores: Sums
     changes: Sums | None = None
+    late: LatePlan | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -121,13 +145,14 @@ class BatchPlan(_Movable):
 
 
 def plan_batch(
-    slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]], *, with_default: bool = False
+    slates: Sequence[tuple[ProgramGraph, Refinement, ConfigBatch]], *, with_default: bool = False, late: bool = False
 ) -> BatchPlan:
     """Plans a batch: all its graphs side by side, so that one pass finds what is equal among all configs of all slates.
 
     Args:
         slates: for each slate its graph, the refinement of that graph, and its configs: equally many in all slates.
         with_default: whether `BatchPlan.changes` is wanted. Layouts only.
+        late: whether the default config enters the convolutions instead of each one (`BatchPlan.late`). Layouts only.
 
     Returns:
         The plan; its scores stand in the order of the slates and of the configs within each.
@@ -136,10 +161,13 @@ def plan_batch(
     graphs = [slates[members[0]][0] for members in groups]
     joined = Refinement.join([slates[members[0]][1] for members in groups])
     batches = [_after_default(configs) if with_default else configs for _, _, configs in slates]
-    rows = [np.concatenate([config_rows(batches[number]) for number in members]) for members in groups]
-    plan = joined.plan_rows(np.concatenate(rows, axis=1))
+    rows = np.concatenate(
+        [np.concatenate([config_rows(batches[number]) for number in members]) for members in groups], axis=1
+    )
+    plan = joined.plan_rows(np.full_like(rows[:1], features.UNDECIDED) if late else rows)
     nodes, chosen = np.unique(plan.nodes, return_inverse=True)
-    scores = _scores(plan, joined, np.array(groups), len(batches[0]))
+    places = _places(np.array(groups), len(batches[0]))
+    scores = _scores(plan, joined, places)
     is_default = (np.arange(scores.shape[0]) % len(batches[0]) == 0) & with_default
     wanted = scores[~is_default]
     return BatchPlan(
@@ -152,6 +180,7 @@ def plan_batch(
         ),
         scores=Sums.of(wanted),
         changes=Sums.of(_minus_default(wanted, scores[is_default])) if with_default else None,
+        late=_late(plan, joined, places, rows) if late else None,
     )
 
 
@@ -206,20 +235,57 @@ def _minus_default(scores: csr_array, defaults: csr_array) -> csr_array:
     return csr_array(scores - defaults[slate])
 
 
-def _scores(plan: Plan, joined: Refinement, groups: Indices, slate_size: int) -> csr_array:
+def _places(groups: Indices, slate_size: int) -> Indices:
+    """Where in a batch the configs of each graph stand.
+
+    Args:
+        groups: the slates of each graph, int64[graphs, slates of a graph].
+        slate_size: configs per slate.
+
+    Returns:
+        int64[graphs, configs of a graph].
+    """
+    return (slate_size * groups[:, :, None] + np.arange(slate_size)).reshape(len(groups), -1)
+
+
+def _scores(plan: Plan, joined: Refinement, places: Indices) -> csr_array:
     """How often each final value is in each graph with its config.
 
     Args:
         plan: the plan of all graphs.
         joined: what it was made with.
-        groups: the slates of each graph, int64[graphs, slates of a graph].
-        slate_size: configs per slate.
+        places: see `_places`.
     """
-    places = (slate_size * groups[:, :, None] + np.arange(slate_size)).reshape(len(groups), -1)
     graphs = np.concatenate([joined.graph_of_still, joined.graph_of_active])
-    values = np.concatenate([np.repeat(plan.still[:, None], places.shape[1], axis=1), plan.active])
+    still = np.repeat(plan.still[:, None], places.shape[1], axis=1)
+    values = np.concatenate([still, np.broadcast_to(plan.active, (len(plan.active), places.shape[1]))])
     ones = np.ones(values.size, np.float32)
     shape = (places.size, plan.sizes[-1])
     matrix = csr_array((ones, (places[graphs].reshape(-1), values.reshape(-1))), shape=shape)
     matrix.sum_duplicates()
     return matrix
+
+
+def _late(plan: Plan, joined: Refinement, places: Indices, rows: NDArray[np.float32]) -> LatePlan:
+    """Looks up configurable nodes after the convolutions, and what meets them there.
+
+    Args:
+        plan: the plan of all graphs under their default configs.
+        joined: what it was made with.
+        places: see `_places`.
+        rows: the config rows of all graphs side by side, float32[configs of a graph, columns, 18].
+    """
+    graphs = joined.graph_of_active[joined.configured]
+    nodes = np.arange(len(graphs))
+    weights = (1 / np.bincount(graphs))[graphs].astype(np.float32)
+    columns, configs, pairs = distinct_rows(rows)
+    ones = np.ones(pairs.size, np.float32)
+    made_of = (places[graphs].reshape(-1), pairs.T.reshape(-1))
+    return LatePlan(
+        nodes=_selection(plan.active[joined.configured, 0], plan.sizes[-1]),
+        means=Sums.of(csr_array((weights, (graphs, nodes)), shape=(len(places), len(graphs)))),
+        graphs=_selection(graphs, len(places)),
+        pairs=_selection(columns, len(graphs)),
+        config_feat=torch.from_numpy(rows[configs, columns]),
+        sums=Sums.of(csr_array((ones, made_of), shape=(places.size, len(columns)))),
+    )

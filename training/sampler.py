@@ -120,6 +120,7 @@ class SlateDataset(Dataset[SlateBatch]):
             plan_batch(
                 [(graph, refined, self._graphs[s.graph].configs(s.configs)) for graph, refined, _, s in prepared],
                 with_default=self._recipe.architecture.change_width > 0,
+                late=self._recipe.architecture.late_width > 0,
             ),
             torch.from_numpy(np.stack([targets[slate.configs] for _, _, targets, slate in prepared])),
         )

@@ -28,7 +28,10 @@ TILE = Architecture(features.TILE_FEATURES, in_channels=6, channels=(6, 6, 8))
 CHANGE = dataclasses.replace(NARROW, change_width=5)
 """A second head, which needs the graph without a config as well."""
 
-SMALL = {"narrow": NARROW, "plain": PLAIN, "tile": TILE, "change": CHANGE}
+LATE = dataclasses.replace(NARROW, late_width=5)
+"""Configs meet their nodes after the convolutions."""
+
+SMALL = {"narrow": NARROW, "plain": PLAIN, "tile": TILE, "change": CHANGE, "late": LATE}
 
 
 def random_network(architecture: Architecture, seed: int = 0) -> SageNetwork:
@@ -38,6 +41,8 @@ def random_network(architecture: Architecture, seed: int = 0) -> SageNetwork:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0.0, (2 / parameter.shape[-1]) ** 0.5, generator=generator)
+        for statistic in network.buffers():
+            statistic.uniform_(0.5, 2.0, generator=generator)
     return network
 
 
@@ -92,7 +97,7 @@ def plain_scores(network: SageNetwork, graph: ProgramGraph, configs: ConfigBatch
 
 
 def weights_of(network: SageNetwork) -> Weights:
-    return {name: parameter.detach().double().numpy() for name, parameter in network.named_parameters()}
+    return {name: tensor.detach().double().numpy() for name, tensor in network.state_dict().items()}
 
 
 def reference_hidden(
@@ -120,17 +125,32 @@ def reference_hidden(
 
 def reference_score(weights: Weights, architecture: Architecture, graph: ProgramGraph, rows: NDArray[Any]) -> float:
     """The score, in float64."""
-    hidden = reference_hidden(weights, architecture, graph, rows)
+    default = np.where(rows.any(axis=1, keepdims=True), -1.0, 0.0) * np.ones_like(rows)
+    entering = default if architecture.late_width else rows
+    hidden = reference_hidden(weights, architecture, graph, entering)
     nodes = hidden @ weights["output_shaping.weight"][0] + weights["output_shaping.bias"][0]
     score = float(architecture.output_scale * nodes.sum())
     if architecture.change_width:
-        default = np.where(rows.any(axis=1, keepdims=True), -1.0, 0.0) * np.ones_like(rows)
         value = (hidden - reference_hidden(weights, architecture, graph, default)).sum(axis=0) / 100
         for layer in (0, 2, 4):
             value = weights[f"change_shaping.{layer}.weight"] @ value + weights[f"change_shaping.{layer}.bias"]
             value = np.maximum(value, 0) if layer < 4 else value
         score += float(value[0])
+    if architecture.late_width:
+        score += _reference_late(weights, hidden[graph.node_config_ids], rows[graph.node_config_ids])
     return score
+
+
+def _reference_late(weights: Weights, hidden: NDArray[np.float64], rows: NDArray[Any]) -> float:
+    """The late head without `layout_embedding`, whose layouts count from the default, -1."""
+    standard = (hidden - hidden.mean(axis=0)) / np.sqrt(hidden.var(axis=0) + 1e-5)
+    total = np.zeros_like(weights["late_mean"])
+    for node, row in zip(standard, rows, strict=True):
+        known = weights["late_nodes.weight"] @ node + weights["late_nodes.bias"]
+        total += known * (weights["late_configs.weight"] @ (row.astype(np.float64) + 1))
+    value = np.maximum((total - weights["late_mean"]) / np.sqrt(weights["late_variance"] + 1e-5), 0)
+    value = np.maximum(weights["late_shaping.1.weight"] @ value + weights["late_shaping.1.bias"], 0)
+    return float((weights["late_shaping.3.weight"] @ value + weights["late_shaping.3.bias"])[0])
 
 
 def _initial(

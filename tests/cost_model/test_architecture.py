@@ -46,6 +46,8 @@ GOOD = Architecture(18, 32, (64, 64, 128))
         ("config_features", 18.0, "found 18.0"),
         ("layout_embedding", -1, "layout_embedding: expected a whole number from 0 to 65536, found -1"),
         ("layout_embedding", True, "found True"),
+        ("late_width", -1, "late_width: expected a whole number from 0 to 65536, found -1"),
+        ("late_width", 1.0, "found 1.0"),
         ("modulo", 1, "modulo: expected a bool, found 1"),
         ("hops", -1, "hops: expected none, or a whole number from 0, found -1"),
         ("hops", 1.0, "found 1.0"),
@@ -60,6 +62,13 @@ def test_refuses(attribute: str, value: Any, message: str) -> None:
         dataclasses.replace(GOOD, **{attribute: value})
 
 
+def test_refuses_a_late_head_where_it_has_nothing_to_do() -> None:
+    with pytest.raises(ArchitectureError, match="late_width: expected 0 beside change_width"):
+        dataclasses.replace(GOOD, late_width=4, change_width=4)
+    with pytest.raises(ArchitectureError, match="late_width: expected 0 in a model of tiles"):
+        Architecture(24, 32, (64,), late_width=4)
+
+
 def test_a_message_stays_short() -> None:
     with pytest.raises(ArchitectureError) as refusal:
         dataclasses.replace(GOOD, channels=(0,) * 100_000)
@@ -68,7 +77,7 @@ def test_a_message_stays_short() -> None:
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES.values(), *networks.SMALL.values(), Architecture(24, 1, (1,))])
 def test_parameter_shapes_are_those_of_the_network(architecture: Architecture) -> None:
-    shapes = {name: tuple(parameter.shape) for name, parameter in SageNetwork(architecture).named_parameters()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in SageNetwork(architecture).state_dict().items()}
     assert architecture.parameter_shapes == shapes
     assert architecture.parameters == sum(int(np.prod(shape)) for shape in shapes.values())
 

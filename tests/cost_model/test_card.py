@@ -41,6 +41,7 @@ def test_json_by_hand() -> None:
             "modulo": False,
             "hops": None,
             "change_width": 0,
+            "late_width": 0,
         },
         "space": "layout",
         "target": "cpu",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cost_model import LayoutConfigs, ProgramGraph, features
 from cost_model.architecture import ARCHITECTURES, Architecture
-from cost_model.network import SageNetwork, embedded_opcodes, transform_features
+from cost_model.network import SageNetwork, embedded_opcodes, standardise, transform_features
 from tests.cost_model import networks
 
 # Nodes 0 and 1 are parameters, 2 a dot of both, 3 uses 1 and 2. Node 1 has two users, node 3 none.
@@ -99,6 +99,39 @@ def test_equals_the_formula_in_numpy(name: str, transform: str, residual: bool) 
         ]
         assert len(set(expected)) == 3
         assert networks.plain_scores(network, graph, configs) == pytest.approx(expected, rel=1e-4)
+
+
+def test_values_are_standardised_within_their_graph() -> None:
+    # the first graph has 1 and 3, mean 2, variance 1; the second 5 alone
+    rows = torch.tensor([[1.0], [3.0], [5.0]])
+    means = torch.tensor([[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])
+    found = standardise(rows, lambda values: means @ values)
+    assert found.flatten().tolist() == pytest.approx([-1, 1, 0], rel=1e-5)
+
+
+def test_a_late_head_cannot_tell_what_is_left_to_the_compiler_from_nothing() -> None:
+    for embedding in (0, 3):
+        network = networks.random_network(dataclasses.replace(networks.LATE, layout_embedding=embedding))
+        default, decided = torch.full((2, 18), -1.0), torch.zeros(2, 18)
+        assert not network.meet_configs(torch.ones(2, 5), default).any()
+        assert network.meet_configs(torch.ones(2, 5), decided).all()
+
+
+def test_a_batch_of_a_training_is_standardised_by_itself_and_remembered() -> None:
+    network = networks.random_network(dataclasses.replace(networks.LATE, late_width=1))
+    with torch.no_grad():
+        network.late_mean.fill_(10)
+        network.late_variance.fill_(4)
+        for name, parameter in network.late_shaping.named_parameters():
+            parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+    sums = torch.tensor([[2.0], [4.0], [12.0], [6.0]])
+    # as before: (2 - 10) / 2 and so on; relu
+    assert network.score_late(sums).tolist() == pytest.approx([0, 0, 1, 0], rel=1e-5)
+    assert network.late_mean.item() == 10
+    # mean 6, variance (16 + 4 + 36 + 0) / 4 = 14, or 56 / 3 of the whole from a sample
+    assert network.score_late(sums, observe=True).tolist() == pytest.approx([0, 0, 6 / 14**0.5, 0], rel=1e-5)
+    assert network.late_mean.item() == pytest.approx(0.9 * 10 + 0.1 * 6)
+    assert network.late_variance.item() == pytest.approx(0.9 * 4 + 0.1 * 56 / 3)
 
 
 def test_transforms() -> None:

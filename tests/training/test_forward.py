@@ -16,13 +16,14 @@ from cost_model import ConfigBatch, ProgramGraph
 from cost_model.architecture import Architecture
 from cost_model.network import SageNetwork
 from cost_model.refinement import Refinement
-from tests.cost_model.networks import NARROW, SMALL, TILE, inputs, random_configs, random_graph, random_network
+from tests.cost_model.networks import LATE, NARROW, SMALL, TILE, inputs, random_configs, random_graph, random_network
 from training.forward import batch_scores, weighted_sums
 from training.plans import BatchPlan, Sums, plan_batch
 
 SWITCHES: dict[str, Architecture] = {
     **SMALL,
     "embedding": dataclasses.replace(NARROW, layout_embedding=3),
+    "late_embedding": dataclasses.replace(LATE, layout_embedding=3),
     "modulo": dataclasses.replace(NARROW, modulo=True),
     "modulo_tile": dataclasses.replace(TILE, modulo=True),
 }
@@ -42,7 +43,7 @@ def _planned(architecture: Architecture, slates: Slates) -> BatchPlan:
     layers, everywhere = len(architecture.channels), architecture.config_features == TILE.config_features
     refinements = {id(graph): Refinement(graph, layers, everywhere=everywhere) for graph, _ in slates}
     planned = [(graph, refinements[id(graph)], configs) for graph, configs in slates]
-    return plan_batch(planned, with_default=architecture.change_width > 0)
+    return plan_batch(planned, with_default=architecture.change_width > 0, late=architecture.late_width > 0)
 
 
 def _plain(network: SageNetwork, slates: Slates) -> Tensor:
@@ -68,7 +69,7 @@ def test_scores_and_gradients_equal_those_of_the_plain_network(name: str, seed: 
         torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
 
 
-@pytest.mark.parametrize("name", ["narrow", "tile", "embedding", "change"])
+@pytest.mark.parametrize("name", ["narrow", "tile", "embedding", "change", "late"])
 def test_gradients_of_wide_networks_are_exact(name: str) -> None:
     # In float64: in float32 rounding moves a value over the edge of a ReLU now and then, whichever way it is computed.
     wide = dataclasses.replace(SWITCHES[name], in_channels=64, channels=(64, 128, 128))
@@ -77,6 +78,10 @@ def test_gradients_of_wide_networks_are_exact(name: str) -> None:
     network = random_network(wide).double()
     plan = _planned(wide, slates)
     plan = dataclasses.replace(plan, node_feat=plan.node_feat.double(), config_feat=plan.config_feat.double())
+    if plan.late is not None:
+        plan = dataclasses.replace(
+            plan, late=dataclasses.replace(plan.late, config_feat=plan.late.config_feat.double())
+        )
     scores, expected = batch_scores(network, plan, torch.float64), _plain(network, slates)
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=0)  # weights of means are float32
     for found, plain in zip(_gradients(scores, network), _gradients(expected, network), strict=True):

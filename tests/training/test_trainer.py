@@ -70,6 +70,7 @@ class StopsAt:
             "architecture.output_scale": 1,
         },
         {"loss.objective": "pairwise_hinge", "architecture.layout_embedding": 2},
+        {"loss.objective": "list_mle", "architecture.late_width": 8},
     ],
 )
 def test_it_learns_to_rank(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -115,11 +116,12 @@ def test_the_seed_decides_everything(graphs: tuple[StoredGraph, ...], tmp_path: 
     assert all(first[name] != other[name] for name in first)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "late_width"), [(0, 0), (2, 0), (0, 8)])
 def test_an_interrupted_training_goes_on_bit_for_bit(
-    graphs: tuple[StoredGraph, ...], data: Path, tmp_path: Path, workers: int
+    graphs: tuple[StoredGraph, ...], data: Path, tmp_path: Path, workers: int, late_width: int
 ) -> None:
-    recipe, hardware = small_recipe(iterations=250), Hardware("cpu", workers=workers)
+    recipe = small_recipe(iterations=250, **{"architecture.late_width": late_width})
+    hardware = Hardware("cpu", workers=workers)
     options: dict[str, Any] = {
         "validation": open_programs(data, "valid"),
         "schedule": Schedule(30, 125, 20),
