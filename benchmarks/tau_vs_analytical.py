@@ -10,7 +10,8 @@ a model that has seen no program of its family. Three seeds, each with a deal of
 - boosted trees, ridge: on the same columns (layouts: those of the config as a whole, and sums over its items).
 - published network: the 2nd-place solution's (--published ITERATIONS; it takes an hour, so it is left out by default).
 - analytical: our own model. For layouts also: padded bytes of the copies that orders other than the default need, and
-  how many tensors are decided; for tiles the fewest iterations and the largest tile.
+  how many tensors are decided; for tiles the fewest iterations (tiles of the output times steps of the kernel), the
+  fewest tiles of the output alone, and the largest tile.
 
 Columns: tau is Kendall's tau-b, the mean over programs, with its 95 % bootstrap interval over programs; near and random
 are the same over configs drawn near the default and over random ones; top_1 and top_5 how much slower than the best
@@ -166,6 +167,7 @@ def _fixed_rankers(
         return result | {"padded copy bytes": column("log_copy_share"), "decided tensors": column("log_decided")}
     if architecture.device != "cpu":
         result["fewest iterations"] = column("log_iterations")
+        result["fewest tiles of the output"] = column("log_output_iterations")
         result["largest tile"] = column("log_output_elements", -1.0)
     return result
 

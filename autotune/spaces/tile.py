@@ -8,6 +8,7 @@ tile, not a scratchpad tile as on a TPU; labels of the two are never mixed. Fact
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,6 @@ from autotune.hlo.modules import entry_computation
 from autotune.hlo.types import element_type_name
 from autotune.spaces.base import Config, JsonObject
 from cost_model import TileConfigs
-from cost_model.features import CPU_TILE_LANES as LANES
 from protos import hlo_pb2
 
 LIBRARIES = ("ynn", "eigen")
@@ -243,21 +243,18 @@ class GemmTileSpace:
     def encode(self, configs: Sequence[Config]) -> TileConfigs:
         """TpuGraphs' 24 columns, float32[c, 24]: kernel, output and input bounds, minor dimension first.
 
-        kernel = [n, k, lanes of a vector], output = [n, m], input = [k, m] with n in elements. The library that XLA
-        takes by itself is all zeros, the other one has vectors of one lane and no bounds.
+        kernel = [n, k, lanes of a vector], output = [n, m], input = [k, m] with n in elements; all zeros for a library.
         """
         features = np.zeros((len(configs), 24), np.float32)
         for row, config in zip(features, configs, strict=True):
             own = self._own(config)
             if own.implementation == TILED:
-                width = own.vectors * own.vector_bits // _LANES_BITS[self.kernel.element_type]
-                pairs = ((width, own.steps), (width, own.rows), (own.steps, own.rows))
-                for group, (minor, major) in enumerate(pairs):
-                    row[8 * group : 8 * group + 2] = minor, major
-                    row[8 * group + 6 : 8 * group + 8] = minor + major, minor * major
-                row[LANES] = own.vector_bits // _LANES_BITS[self.kernel.element_type]
-            elif own != self.default:
-                row[LANES] = 1
+                lanes = own.vector_bits // _LANES_BITS[self.kernel.element_type]
+                width = own.vectors * lanes
+                groups = ((width, own.steps, lanes), (width, own.rows), (own.steps, own.rows))
+                for group, bounds in enumerate(groups):
+                    row[8 * group : 8 * group + len(bounds)] = bounds
+                    row[8 * group + 6 : 8 * group + 8] = sum(bounds), math.prod(bounds)
         return TileConfigs(features)
 
     def from_json(self, value: JsonObject) -> TileConfig:

@@ -31,7 +31,6 @@ _VECTOR_LOAD = 1.5  # cycles, fitted: the right-hand side comes from the second 
 _SPILL = 3  # cycles per step, fitted: an accumulator without a register is stored and loaded again
 _BROADCAST_SPILL = 0.25  # cycles, fitted: a broadcast value without a register
 _CYCLES_PER_LOOP = 1  # fitted: of the innermost loop, once every k steps
-_YNNPACK = 1.15  # times what Eigen takes on one thread: 1.11 to 1.24 on seven shapes (xla_cpu.md, section 3a)
 _CYCLES_PER_TILE = 10  # fitted: of the loops around a tile
 
 Sizes = NDArray[np.float64]
@@ -61,8 +60,7 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
         tensors: a program around one canonical dot.
         configs: c tiles: output_bounds = [width, m], input_bounds = [k, m], kernel_bounds = [width, k], where width is
             n vectors in elements; the column `features.CPU_TILE_LANES` has the elements of one vector, 0 for as many
-            as the device has. Without a width it is a library's product: YNNPACK's, or Eigen's with 1 in that column,
-            which is taken at the device's peak.
+            as the device has. A row of zeros is a library's product, taken at the device's peak.
         device: a CPU of known frequency.
 
     Returns:
@@ -84,8 +82,7 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     tiled = _tiled_cycles(product, m, k, width, lanes, device.vector_registers) / device.frequency
     operations = 2 * product.batch * product.m * product.k * product.n
     library = operations / device.peak(int(element_bytes))
-    is_tiled = values[:, features.OUTPUT_BOUNDS.start] > 0
-    return np.where(is_tiled, tiled, np.where(given > 0, library, _YNNPACK * library))
+    return np.where(values.any(axis=1), tiled, library)
 
 
 def _tiled_cycles(

@@ -61,6 +61,8 @@ class DescriptorArchitecture:
         items, summary = len(self.item_columns), len(self.summary_columns)
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("summary_mean", "summary_scale", "prior"), (summary,))
         shapes["output_scale"] = (1,)
+        if self.space == "tile":
+            shapes["resolution"] = (1,)
         if items:
             shapes |= {"items_mean": (items,), "items_scale": (items,)}
         for name, (before, after) in self.layers.items():

@@ -25,7 +25,8 @@ class DescriptorNetwork(nn.Module):
 
     with h of two layers and g of three, ReLU between them. Columns are made of mean 0 and spread 1 first. The score is
     the mean of the members times `output_scale`, plus `prior` times the summary: columns that rank well by themselves,
-    whose mean with what was learned ranks better than either. Neither is trained; at first they are 1 and 0.
+    whose mean with what was learned ranks better than either. Neither is trained; at first they are 1 and 0. Scores of
+    tiles are rounded to multiples of `resolution`, unless it is 0, as it is at first: many tiles cost exactly the same.
 
     Args:
         architecture: its shape.
@@ -40,6 +41,8 @@ class DescriptorNetwork(nn.Module):
             self.register_buffer(f"{name}_scale", torch.ones(columns))
         self.register_buffer("prior", torch.zeros(len(architecture.summary_columns)))
         self.register_buffer("output_scale", torch.ones(1))
+        if architecture.space == "tile":
+            self.register_buffer("resolution", torch.zeros(1))
         for name, (before, after) in architecture.layers.items():
             self.add_module(name, MemberLinear(architecture.members, before, after))
 
@@ -78,7 +81,10 @@ class DescriptorNetwork(nn.Module):
     def score(self, items: Tensor, shares: Tensor, decisions: Tensor, offsets: Tensor, summary: Tensor) -> Tensor:
         """The scores of all members together, with the prior; arguments as for `forward`, float32[c]."""
         learned = self.get_buffer("output_scale") * self.forward(items, shares, decisions, offsets, summary).mean(0)
-        return learned + self._normalise("summary", summary) @ self.get_buffer("prior")
+        scores = learned + self._normalise("summary", summary) @ self.get_buffer("prior")
+        if self.architecture.space == "tile" and (step := float(self.get_buffer("resolution"))) > 0:
+            scores = torch.round(scores / step) * step
+        return scores
 
     def _normalise(self, name: str, columns: Tensor) -> Tensor:
         return (columns - self.get_buffer(f"{name}_mean")) * self.get_buffer(f"{name}_scale")

@@ -14,17 +14,7 @@ from cost_model.devices import DeviceDescription
 from cost_model.graph import ProgramGraph, TileConfigs
 
 SUMMARY_COLUMNS: Final = (
-    *(
-        "is_library",
-        "is_eigen",
-        "log_batch",
-        "log_m",
-        "log_k",
-        "log_n",
-        "element_bytes",
-        "log_operations",
-        "log_seconds",
-    ),
+    *("is_library", "log_batch", "log_m", "log_k", "log_n", "element_bytes", "log_operations", "log_seconds"),
     *("rows", "steps", "vectors", "log_lanes", "accumulators", "registers", "log_unrolled"),
     *("rows_waste", "columns_waste", "steps_waste", "log_row_tiles", "log_column_tiles", "log_step_tiles"),
 )
@@ -47,9 +37,9 @@ class CpuTileDescriber:
         """The columns of a batch of tiles, `SUMMARY_COLUMNS`; a tile has no items."""
         product, element_bytes = matrix_product(self._tensors)
         values = configs.config_feat.astype(np.float64)
-        is_library = values[:, features.OUTPUT_BOUNDS.start] == 0
+        is_library = ~values.any(axis=1)
         given = values[:, features.CPU_TILE_LANES]
-        lanes = np.where(given > 1, given, max(self._device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
+        lanes = np.where(given > 0, given, max(self._device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
         width = np.maximum(values[:, features.OUTPUT_BOUNDS.start], 1.0)
         rows = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
         steps = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
@@ -59,7 +49,6 @@ class CpuTileDescriber:
         constant = [np.log2(size) for size in (product.batch, product.m, product.k, product.n)]
         columns = [
             is_library.astype(np.float64),
-            (is_library & (given > 0)).astype(np.float64),
             *(np.full(len(values), each) for each in (*constant, element_bytes / 4, np.log10(2 * total))),
             np.log10(seconds),
             np.log2(rows),

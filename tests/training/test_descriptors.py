@@ -98,3 +98,21 @@ def test_progress() -> None:
     told: list[tuple[int, int]] = []
     train_descriptors(RECIPE, [_layouts(1), _layouts(2)], lambda done, total, loss: told.append((done, total)))
     assert told == [(100, 150), (150, 150)]
+
+
+def test_tiles_of_a_tpu_are_ranked_with_their_iterations_and_in_steps() -> None:
+    architecture = DescriptorArchitecture("tile", "tpu-v5e", members=2)
+    place = architecture.summary_columns.index("log_iterations")
+    random = np.random.default_rng(0)
+    examples = []
+    for number in range(4):
+        summary = random.normal(size=(12, len(architecture.summary_columns))).astype(np.float32)
+        examples.append(Example(f"p{number}", without_items(summary), summary[:, place].astype(np.float64)))
+    network = train_descriptors(dataclasses.replace(RECIPE, architecture=architecture, iterations=20), examples)
+    prior = network.get_buffer("prior")
+    assert np.flatnonzero(prior.numpy()).tolist() == [place]
+    with torch.inference_mode():
+        scores = network.score(*tensors_of(examples[0].descriptors, torch.device("cpu")))
+    steps = scores / network.get_buffer("resolution")
+    assert torch.allclose(steps, steps.round(), atol=1e-3)
+    assert len(scores.unique()) > 3

@@ -49,12 +49,9 @@ def test_cpu_spills() -> None:
     assert _cycles(16, 8, 16, (16, 4, 16)) == 8 * (9.5 + 2) + 2 + 16 + 10
 
 
-def test_cpu_libraries() -> None:
-    peak = 2 * 4 * 8 * 32 / 100
-    assert _cycles(4, 8, 32, (0, 0, 0)) == pytest.approx(1.15 * peak)
-    assert _cycles(4, 8, 32, (0, 0, 0), "BF16") == pytest.approx(1.15 * peak / 2)
-    eigen = cpu_tiles((0, 0, 0), lanes=[1])
-    assert cpu_tile_seconds(GraphTensors(product_graph(4, 8, 32)), eigen, CPU) == pytest.approx([peak])
+def test_cpu_library_runs_at_the_peak() -> None:
+    assert _cycles(4, 8, 32, (0, 0, 0)) == pytest.approx(2 * 4 * 8 * 32 / 100)
+    assert _cycles(4, 8, 32, (0, 0, 0), "BF16") == pytest.approx(2 * 4 * 8 * 32 / 200)
 
 
 def test_cpu_width_in_shorter_vectors() -> None:
