@@ -262,8 +262,9 @@ def test_tiles_of_a_cpu(tmp_path: Path) -> None:
         (2000, False, False),
     ]
     last = data.runs[2].op_config.tile_size_config
-    # minor first, n = 2 vectors of 16: kernel [n, k], output [n, m], input [k, m]
-    assert (list(last.kernel_bounds), list(last.output_bounds), list(last.input_bounds)) == ([32, 4], [32, 8], [4, 8])
+    # minor first, n = 2 vectors of 16: kernel [n, k, lanes], output [n, m], input [k, m]
+    assert list(last.kernel_bounds) == [32, 4, 16]
+    assert (list(last.output_bounds), list(last.input_bounds)) == ([32, 8], [4, 8])
     expected = result.space.encode([EMITTER_DEFAULT, tile])
     assert isinstance(expected, TileConfigs)
     runs, arrays = tile_configs_from_tuning(data), read_npz(npz)
