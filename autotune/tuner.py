@@ -27,7 +27,15 @@ PROPOSALS = 384
 """Configs proposed and scored per round."""
 
 _EXPLORERS = 0.34
-"""Share of a batch drawn from the proposals without asking the model."""
+"""Share of a batch that is drawn and not taken from the top of the ranking."""
+
+_NOT_WORST = 0.9
+"""Share of the ranked proposals, from the top, that is drawn from where the top itself is no good guide: the layouts of
+compiler estimates. Its favourites are seldom worse than the default, and seldom better by much; gains come from single
+decisions that look like any other. Replaying 2,758 evaluations of 6 programs of unseen families (12 or 24 seeds, with
+costs adapted by their ranks), 20 evaluations found a cost of .953 when drawn from the best quarter, .928 from the
+better half, .923 from three quarters, .922 from nine tenths, .924 from all, and .930 or .932 by the lowest confidence
+bound: small shares are clearly worse, the others do not differ clearly."""
 
 _FINALISTS = 3
 _UNCONFIRMED_GAIN = 0.1
@@ -177,7 +185,10 @@ class Tuner:
                 self._evaluate(batch[start : start + step])
 
     def _choose(self, count: int) -> list[Config]:
-        """New configs to evaluate: landmarks first, then the model's favourites among many proposals and explorers."""
+        """New configs to evaluate: landmarks first, then what the ranking says of many proposals.
+
+        That is its favourites and some drawn from all; of estimated layouts, any that are not among the worst.
+        """
         if self._strategy.guided:
             landmarks = [config for config in self._space.landmarks if self._is_new(config)]
             if landmarks:
@@ -199,6 +210,9 @@ class Tuner:
         if scores is None:
             return [candidates[index] for index in order[:count]]
         ranked = order[np.argsort(scores[order], kind="stable")]  # ties in random order
+        if self._space.kind == "layout" and self._estimated:
+            kept = ranked[: max(count, math.ceil(_NOT_WORST * len(ranked)))]
+            return [candidates[index] for index in self._rng.permutation(kept)[:count]]
         explorers = math.ceil(_EXPLORERS * count) if count > 1 else int(self._rng.random() < _EXPLORERS)
         favourites = [int(index) for index in ranked[: count - explorers]]
         others = [int(index) for index in order if int(index) not in set(favourites)][:explorers]

@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from autotune import api
 from autotune.database import Database
 from autotune.errors import AutotuneError, DefaultFailedError
-from autotune.evaluation import Failed, FailureReason
+from autotune.evaluation import Failed, FailureReason, LabelKind
+from autotune.hlo.graph import program_graph
 from autotune.result import SMALLEST_GAIN, SearchResult
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.strategies.evolutionary import EvolutionaryStrategy
 from autotune.targets.base import PreparedProgram
+from autotune.tuner import Tuner
+from cost_model import ConfigBatch, CostModel, LayoutConfigs, ProgramGraph
 from tests import programs
 from tests.cost_model.models import write_small
 from tests.tables import KnownTarget, few_constraints_are_good
@@ -216,3 +222,46 @@ def test_a_tie_with_a_reference_is_said(database: Path) -> None:
     own = result.comparison.of(TileConfig("tiled", 11, 9, 1, 256))
     assert own is not None, "the tiled product's own tile is part of every comparison"
     assert own.cost == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("label", [LabelKind.ESTIMATED, LabelKind.MEASURED])
+def test_of_estimated_layouts_all_but_the_worst_have_a_chance(label: LabelKind) -> None:
+    space = LayoutSpace(programs.two_dots().proto, places=2)
+    tensors = [(each.node, each.tensor, each.row_major) for each in space.tensors]
+    assert len(tensors) == 6
+    assert not space.landmarks
+    few = [LayoutConfig((each,)) for each in tensors]
+    proposals = [*few, *(LayoutConfig((tensors[0], each)) for each in tensors[1:4]), LayoutConfig(tuple(tensors))]
+
+    class Proposals(EvolutionaryStrategy):
+        def propose(self, count: int, rng: np.random.Generator) -> list[Config]:
+            return list(proposals)
+
+    class Decided(CostModel):
+        """The more tensors are decided, the worse."""
+
+        name = "decided"
+
+        def score(self, graph: ProgramGraph, configs: ConfigBatch) -> NDArray[np.float32]:
+            assert isinstance(configs, LayoutConfigs)
+            decided: NDArray[np.float32] = np.sum(configs.node_config_feat >= 0, axis=(1, 2), dtype=np.float32)
+            return decided
+
+    chosen: set[str] = set()
+    target = KnownTarget(label=label)
+    for seed in range(30):
+        tuner = Tuner(
+            target=target,
+            prepared=target.prepare(programs.two_dots()),
+            space=space,
+            strategy=Proposals(space),
+            cost_models=[Decided()],
+            graph=program_graph(programs.two_dots()),
+            database=Database.in_memory(),
+            budget=4,
+            seed=seed,
+        )
+        chosen |= {config_id(each.config) for each in tuner.run().evaluations}
+    worst = config_id(proposals[-1])
+    assert (worst in chosen) is (label is LabelKind.MEASURED), "elsewhere some are drawn from all"
+    assert chosen >= {config_id(each) for each in proposals} - {worst}

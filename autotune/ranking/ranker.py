@@ -70,7 +70,7 @@ class Standing:
 
 
 class Ranker:
-    """Ranks configs of one program.
+    """Ranks configs of one program. A failure counts like the worst success, so that what fails is avoided, too.
 
     Args:
         models: cost models; the first is preferred, the others stand in where it ranks worse. At least one.
@@ -84,6 +84,7 @@ class Ranker:
         self._space = space
         self._scores: dict[str, Floats] = {}  # by config id, one per model
         self._costs: dict[str, tuple[Config, float]] = {}
+        self._failed: dict[str, Config] = {}
         self._stale = False
         self._fit_at = 1
         self._fitted: tuple[int, Form, Residual] | None = None  # the model, what is made of it, and how
@@ -100,24 +101,29 @@ class Ranker:
         return {identity: float(self._scores[identity][0]) for identity in self._costs}
 
     def observe(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learn from evaluations; failures teach nothing, of repeated ones the last counts.
+        """Learn from evaluations; of repeated ones the last counts.
 
         Raises:
             AutotuneError: a model cannot score this program or space.
         """
-        new = [each for each in evaluations if each.cost is not None]
-        unknown = [each.config for each in new if config_id(each.config) not in self._scores]
+        unknown = [each.config for each in evaluations if config_id(each.config) not in self._scores]
         if unknown:
             for config, scores in zip(unknown, self._score(unknown), strict=True):
                 self._scores[config_id(config)] = scores
-        self._stale = self._stale or bool(new)
-        self._costs |= {config_id(each.config): (each.config, each.cost) for each in new if each.cost is not None}
-        if len(self._costs) >= self._fit_at:
+        for each in evaluations:
+            identity = config_id(each.config)
+            if each.cost is not None:
+                self._failed.pop(identity, None)
+                self._costs[identity] = (each.config, each.cost)
+            elif identity not in self._costs:
+                self._failed[identity] = each.config
+        self._stale = self._stale or bool(evaluations)
+        if self._costs and len(self._costs) + len(self._failed) >= self._fit_at:
             self._fit()
 
     def settle(self) -> Standing:
         """How ranking goes, by all evaluations: with many of them not every single one is followed at once."""
-        if self._stale:
+        if self._stale and self._costs:
             self._fit()
         return self._standing
 
@@ -138,9 +144,11 @@ class Ranker:
     def _fit(self) -> None:
         """Choose the model, and what predictions are made of, by what ranks the evaluations best."""
         self._stale = False
-        self._fit_at = len(self._costs) + max(1, len(self._costs) // _FOLLOWED_SHARE)
-        configs, costs = zip(*self._costs.values(), strict=True)
-        scores = np.array([self._scores[identity] for identity in self._costs])
+        worst = max(cost for _, cost in self._costs.values())
+        known = self._costs | {identity: (config, worst) for identity, config in self._failed.items()}
+        self._fit_at = len(known) + max(1, len(known) // _FOLLOWED_SHARE)
+        configs, costs = zip(*known.values(), strict=True)
+        scores = np.array([self._scores[identity] for identity in known])
         values = np.array(costs)
         first = kendall_tau(scores[:, 0], values) if len(values) > 2 else math.nan
         self._standing = Standing(self._models[0].name, False, True, first, first)

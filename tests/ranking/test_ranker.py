@@ -123,11 +123,35 @@ def test_a_ranking_that_follows_nothing_is_not_asked(space: LayoutSpace) -> None
     assert "no ranking follows" in ranker.standing.describe()
 
 
-def test_failures_and_equal_costs_teach_nothing(space: LayoutSpace) -> None:
+def test_failures_alone_and_equal_costs_teach_nothing(space: LayoutSpace) -> None:
     ranker, configs = _ranker(space, RIGHT), _configs(space, 20)
     failed = Failed(FailureReason.COMPILE_ERROR, "no")
     ranker.observe([Evaluation(config, failed) for config in configs])
     assert ranker.scores == {}
+    assert ranker.settle().describe() == "right"
     ranker.observe(_evaluate(space, configs, lambda config: 1.0))
     assert ranker.standing.describe() == "right"
     assert len(ranker.scores) == len(configs)
+
+
+def test_what_fails_is_ranked_like_the_worst(space: LayoutSpace) -> None:
+    """Whatever decides the first tensor fails; all else costs the same, so only failures can teach that."""
+    first = (space.tensors[0].node, space.tensors[0].tensor)
+
+    def fails(config: Config) -> bool:
+        assert isinstance(config, LayoutConfig)
+        return first in config.as_mapping()
+
+    ranker, configs = _ranker(space, NOISE), _configs(space, 60)
+    random = np.random.default_rng(0)
+    for config in configs:
+        outcome = Failed(FailureReason.COMPILER_CRASHED, "SIGABRT")
+        cost = Estimated(1000.0 + random.random(), 1000.0)
+        ranker.observe([Evaluation(config, outcome if fails(config) else cost)])
+    ranker.settle()
+    others = _configs(space, 60, seed=5)
+    ranks = ranker.rank(others)
+    assert ranks is not None
+    failing = np.array([fails(config) for config in others])
+    assert ranks[failing].mean() > ranks[~failing].mean() + 0.5, "in spreads of the costs"
+    assert len(ranker.scores) == sum(not fails(config) for config in configs)
