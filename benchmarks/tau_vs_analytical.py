@@ -28,7 +28,7 @@ import math
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ from training.collecting.drawing import FIXED, NEAR, RANDOM
 from training.collecting.programs import family_of
 from training.data.collections import SPLITS, available_splits
 from training.data.store import StoredGraph, open_split
-from training.descriptors import DescriptorRecipe, Example, describe_programs, train_descriptors
+from training.descriptors import DescriptorRecipe, Example, default_recipe, describe_programs, train_descriptors
 from training.evaluation.evaluate import score_graphs
 from training.recipes import override, published
 from training.trainer import MODEL, Hardware, train
@@ -100,7 +100,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--collections", nargs="*", metavar="NAME", help="all in the data set if not given")
     arguments.add_argument("--folds", type=int, default=6)
     arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--iterations", type=int, default=600, help="of descriptor networks")
+    arguments.add_argument("--iterations", type=int, help="of descriptor networks; as many as their recipe has")
     arguments.add_argument("--members", type=int, default=4, help="of descriptor networks; those that ship have 16")
     arguments.add_argument("--published", type=int, default=0, metavar="ITERATIONS", help="also the published network")
     return arguments.parse_args()
@@ -119,7 +119,9 @@ def _judge(data: Path, name: str, store: Path, options: argparse.Namespace) -> l
     splits = [open_split(data, name, split, store=store) for split in SPLITS if (name, split) in available_splits(data)]
     manifest = splits[0].manifest
     assert manifest is not None
-    architecture = DescriptorArchitecture(kind, manifest.device, members=options.members)  # type: ignore[arg-type]
+    recipe = default_recipe("tile" if kind == "tile" else "layout", manifest.device)
+    architecture = replace(recipe.architecture, members=options.members)
+    recipe = replace(recipe, architecture=architecture, iterations=options.iterations or recipe.iterations)
     graphs = [graph for split in splits for graph in split]
     programs = [
         Judged(graph, example, _ways(data / name, graph))
@@ -132,7 +134,7 @@ def _judge(data: Path, name: str, store: Path, options: argparse.Namespace) -> l
     taus: dict[str, list[NDArray[np.float64]]] = {ranker: [_taus(programs, scores)] for ranker, scores in fixed.items()}
     rankings: dict[str, list[Ranking]] = {ranker: [scores] for ranker, scores in fixed.items()}
     for seed in range(options.seeds):
-        for ranker, scores in _learned_rankers(programs, families, architecture, seed, options).items():
+        for ranker, scores in _learned_rankers(programs, families, recipe, seed, options).items():
             rankings.setdefault(ranker, []).append(scores)
             taus.setdefault(ranker, []).append(_taus(programs, scores))
             print(f"  seed {seed}, {ranker}: {np.nanmean(taus[ranker][-1]):.3f}", flush=True)
@@ -175,7 +177,7 @@ def _fixed_rankers(
 def _learned_rankers(
     programs: Sequence[Judged],
     families: Sequence[str],
-    architecture: DescriptorArchitecture,
+    recipe: DescriptorRecipe,
     seed: int,
     options: argparse.Namespace,
 ) -> dict[str, Ranking]:
@@ -187,7 +189,7 @@ def _learned_rankers(
         known = [each for each in programs if fold[each.family] != number]
         unseen = [each for each in programs if fold[each.family] == number]
         scorers = {
-            LEARNED: _descriptors(known, architecture, seed, options.iterations),
+            LEARNED: _descriptors(known, replace(recipe, seed=seed)),
             "boosted trees": _on_columns(known, seed, trees=True),
             "ridge": _on_columns(known, seed, trees=False),
         }
@@ -199,10 +201,7 @@ def _learned_rankers(
     return dict(result)
 
 
-def _descriptors(
-    known: Sequence[Judged], architecture: DescriptorArchitecture, seed: int, iterations: int
-) -> Callable[[Judged], Scores]:
-    recipe = DescriptorRecipe(architecture, iterations=iterations, seed=seed)
+def _descriptors(known: Sequence[Judged], recipe: DescriptorRecipe) -> Callable[[Judged], Scores]:
     network = train_descriptors(recipe, [each.example for each in known])
 
     def score(program: Judged) -> Scores:

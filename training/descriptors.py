@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cost_model.card import LabelKind, ModelCard, TrainingData
-from cost_model.descriptors.architecture import DescriptorArchitecture
+from cost_model.descriptors.architecture import DescriptorArchitecture, Space
 from cost_model.descriptors.base import Descriptors
 from cost_model.descriptors.network import DescriptorNetwork
 from cost_model.descriptors.scoring import Arguments, describe, describer_of, tensors_of
@@ -72,6 +72,20 @@ class DescriptorRecipe:
     certain: float = 0.05
     bootstrap: float = 0.8
     seed: int = 0
+
+
+def default_recipe(space: Space, device: str) -> DescriptorRecipe:
+    """The recipe that ranks programs of unseen families best.
+
+    Args:
+        space: what configs choose.
+        device: name of its description.
+    """
+    if space == "tile" and device == "cpu":
+        # One shape of program in many sizes: a wider network that is trained for longer ranks better, not worse.
+        architecture = DescriptorArchitecture(space, device, width=64, members=8)
+        return DescriptorRecipe(architecture, iterations=3000, learning_rate=1e-2, weight_decay=0.02)
+    return DescriptorRecipe(DescriptorArchitecture(space, device))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,15 +18,24 @@ def _names(model: str | CostModel, kind: str) -> list[str]:
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of layouts ships for v5e, none of tiles."""
+    """Models of layouts and tiles ship for v5e, one of tiles for the CPU."""
     write_small(tmp_path / "layout-tpu-v5e.safetensors", "layout")
+    for name in ("tile-tpu-v5e", "tile-cpu"):
+        write_small(tmp_path / f"{name}.safetensors", "tile")
     monkeypatch.setattr(base, "PRETRAINED", tmp_path)
 
 
 @pytest.mark.usefixtures("shipped")
 def test_auto_is_what_ships_before_the_analytical_model() -> None:
     assert _names("auto", "layout") == ["layout-tpu-v5e", "analytical:tpu-v5e"]
+    assert [each.name for each in choose_models("auto", "cpu")("tile")] == ["tile-cpu", "analytical:cpu"]
+    assert [each.name for each in choose_models("auto", "cpu")("layout")] == ["analytical:cpu"]
+
+
+@pytest.mark.usefixtures("shipped")
+def test_what_is_learned_of_tpu_tiles_is_asked_by_name() -> None:
     assert _names("auto", "tile") == ["analytical:tpu-v5e"]
+    assert _names("tile-tpu-v5e", "tile") == ["tile-tpu-v5e", "analytical:tpu-v5e"]
 
 
 @pytest.mark.usefixtures("shipped")

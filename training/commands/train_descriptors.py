@@ -63,13 +63,13 @@ def train_descriptor_model(
         skip_bad: leave out damaged files.
         as_json: how to print.
     """
-    from cost_model.descriptors.architecture import DescriptorArchitecture
+    from cost_model.descriptors.architecture import Space
     from training.collecting.programs import family_of
     from training.commands.progress import CountProgress
     from training.commands.ranking_tables import render_report
     from training.data.collections import available_splits, collection_of
     from training.descriptors import (
-        DescriptorRecipe,
+        default_recipe,
         describe_programs,
         descriptor_model,
         train_descriptors,
@@ -80,9 +80,9 @@ def train_descriptor_model(
 
     split = open_with_bar(data, collection, "train", store=store, workers=None, skip_bad=skip_bad)
     assert split.manifest is not None
-    kind = "tile" if collection_of(collection).kind == "tile" else "layout"
+    kind: Space = "tile" if collection_of(collection).kind == "tile" else "layout"
     recipe = override(
-        DescriptorRecipe(DescriptorArchitecture(kind, split.manifest.device)),  # type: ignore[arg-type]
+        default_recipe(kind, split.manifest.device),
         {name: value for name, value in changes.items() if value is not None} | dict(map(parse_setting, settings)),
     )
     title = f"{collection}, descriptors, seed {recipe.seed}"
