@@ -33,8 +33,8 @@ def choose_models(model: str | CostModel, device: str) -> ModelsOf:
     if model == "none":
         return lambda kind: ()
     analytical = CostModel.load(f"analytical:{device}")
-    # What is learned of TPU tiles are the compiler's cycles, which are known where tiles are searched; and of tiles that
-    # were measured on a TPU v3 the analytical model ranks more in the right order (`benchmarks.tile_tau`).
+    # What is learned of TPU tiles are the compiler's cycles, which are known where tiles are searched. Of tiles that a
+    # TPU v3 was measured with, the analytical model ranks more in the right order (`benchmarks.tile_tau`).
     if model == "analytical":
         return lambda kind: (analytical,)
     if model == "auto":
