@@ -47,9 +47,9 @@ def space(request: pytest.FixtureRequest) -> Space:
     return SPACES[request.param]()
 
 
-def _in_elements(config: Config) -> object:
+def _but_for_libraries(config: Config) -> object:
     if isinstance(config, TileConfig):
-        return config.rows, config.steps, config.vectors * config.vector_bits
+        return config.rows, config.steps, config.vectors, config.vector_bits
     return config
 
 
@@ -119,9 +119,8 @@ def test_encoding_has_a_row_per_config_and_tells_configs_apart(space: Space) -> 
     together = space.encode(head)
     assert len(together) == len(head)
     arrays = [np.concatenate([np.ravel(a) for a in vars(space.encode([config])).values()]) for config in head]
-    # In the tile space libraries share the all-zero row, and a tile is encoded in elements (two vectors of 256 bits
-    # are one of 512 bits); every other config has a row of its own.
-    assert len({array.tobytes() for array in arrays}) == len({_in_elements(config) for config in head})
+    # In the tile space libraries share the all-zero row; every other config has a row of its own.
+    assert len({array.tobytes() for array in arrays}) == len({_but_for_libraries(config) for config in head})
     assert len(space.encode([])) == 0
 
 
