@@ -8,6 +8,7 @@ date). Needs the package grpcio-tools, which the extra `dev` brings.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,13 +30,13 @@ def generate(destination: Path = FOLDER.parent) -> list[Path]:
     Raises:
         RuntimeError: the compiler refused a file; its messages stand on standard error.
     """
-    from grpc_tools import protoc  # here, because only developers have it
-
     sources = sorted(path.relative_to(FOLDER.parent).as_posix() for path in FOLDER.glob("*.proto"))
-    arguments = ["protoc", f"-I{FOLDER.parent}", f"--python_out={destination}", f"--pyi_out={destination}", *sources]
+    arguments = [f"-I{FOLDER.parent}", f"--python_out={destination}", f"--pyi_out={destination}", *sources]
     services = [(FOLDER / name).relative_to(FOLDER.parent).as_posix() for name in _SERVICES]
-    for_services = ["protoc", f"-I{FOLDER.parent}", f"--grpc_python_out={destination}", *services]
-    if protoc.main(arguments) != 0 or protoc.main(for_services) != 0:
+    for_services = [f"-I{FOLDER.parent}", f"--grpc_python_out={destination}", *services]
+    # In a process of its own: in one that has loaded other libraries' protobuf the compiler may crash.
+    command = [sys.executable, "-m", "grpc_tools.protoc"]
+    if any(subprocess.run([*command, *each]).returncode for each in (arguments, for_services)):
         raise RuntimeError(f"protoc refused one of {', '.join(sources)}; its messages are above")
     return sorted((destination / "protos").glob("*_pb2*.py*"))
 
