@@ -76,13 +76,20 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     width = np.maximum(values[:, features.OUTPUT_BOUNDS.start], 1.0)
     m = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
     k = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
-    # 16-bit operands are widened: they fill as many registers as float32 would.
-    given = values[:, features.CPU_TILE_LANES]
-    lanes = np.where(given > 0, given, max(device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
+    lanes = vector_lanes(configs, element_bytes, device)
     tiled = _tiled_cycles(product, m, k, width, lanes, device.vector_registers) / device.frequency
     operations = 2 * product.batch * product.m * product.k * product.n
     library = operations / device.peak(int(element_bytes))
     return np.where(values.any(axis=1), tiled, library)
+
+
+def vector_lanes(configs: TileConfigs, element_bytes: float, device: DeviceDescription) -> Sizes:
+    """Elements of one vector under each tile, float64[c]; those of the device's vectors where a tile does not say.
+
+    16-bit operands are widened: they fill as many registers as float32 would.
+    """
+    given = configs.config_feat[:, features.CPU_TILE_LANES].astype(np.float64)
+    return np.where(given > 0, given, max(device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
 
 
 def _tiled_cycles(

@@ -24,7 +24,9 @@ from cost_model.analytical.tensors import GraphTensors
 from cost_model.devices import DeviceDescription
 from cost_model.graph import TileConfigs
 
-_VECTOR_TILE = 1024
+VECTOR_TILE = 1024
+"""Elements of a hardware tile of a vector, 8 x 128: as many as the vector unit takes at once."""
+
 _MATRIX_UNIT = 128
 """Features in and out that a matrix unit takes at once (256 on v6e and later)."""
 
@@ -278,7 +280,7 @@ def _tensor(tensors: GraphTensors, node: int, device: DeviceDescription) -> Tile
     sizes = np.array([dimensions[dimension] for dimension in logical], dtype=np.float64)
     units = np.ones(len(sizes))
     if len(sizes) == 1:
-        units[0] = _VECTOR_TILE
+        units[0] = VECTOR_TILE
     elif len(sizes) > 1:
         units[-2:] = device.sublanes, device.lanes
     return TiledTensor(sizes, units, logical, float(tensors.element_bytes[node]))

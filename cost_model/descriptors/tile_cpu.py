@@ -8,7 +8,7 @@ import numpy as np
 
 from cost_model import features
 from cost_model.analytical.tensors import GraphTensors
-from cost_model.analytical.tile_cpu import cpu_tile_seconds, matrix_product
+from cost_model.analytical.tile_cpu import cpu_tile_seconds, matrix_product, vector_lanes
 from cost_model.descriptors.base import Descriptors, without_items
 from cost_model.devices import DeviceDescription
 from cost_model.graph import ProgramGraph, TileConfigs
@@ -38,8 +38,7 @@ class CpuTileDescriber:
         product, element_bytes = matrix_product(self._tensors)
         values = configs.config_feat.astype(np.float64)
         is_library = ~values.any(axis=1)
-        given = values[:, features.CPU_TILE_LANES]
-        lanes = np.where(given > 0, given, max(self._device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
+        lanes = vector_lanes(configs, element_bytes, self._device)
         width = np.maximum(values[:, features.OUTPUT_BOUNDS.start], 1.0)
         rows = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
         steps = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)

@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 
 from cost_model.analytical.roofline import operations
 from cost_model.analytical.tensors import GraphTensors
-from cost_model.analytical.tile_tpu import TileTerms, kernel_interface, tpu_tile_terms
+from cost_model.analytical.tile_tpu import VECTOR_TILE, TileTerms, kernel_interface, tpu_tile_terms
 from cost_model.descriptors.base import Descriptors, without_items
 from cost_model.devices import DeviceDescription
 from cost_model.graph import ProgramGraph, TileConfigs
 
 _SHORTEST: Final = 1e-9
 """Seconds, and shares of seconds: a kernel that computes or moves nothing is not divided by zero."""
-
-_VECTOR: Final = 1024
-"""Elements that the vector unit takes at once."""
 
 _VECTOR_SECONDS: Final = 1e-9
 
@@ -74,7 +71,7 @@ class TpuTileDescriber:
         fewer_loads = np.where(every > of_output, every, kernel_tiles)
         output_bytes = output_tile * terms.output.element_bytes / bandwidth
         other = np.maximum(terms.transfer - kernel_tile, 0.0)
-        vectors = np.ceil(output_tile / _VECTOR) * _VECTOR_SECONDS
+        vectors = np.ceil(output_tile / VECTOR_TILE) * _VECTOR_SECONDS
         seconds = [
             *(count * start for count in (of_output, own, every, kernel_tiles, loads)),
             *(every * terms.transfer, own * terms.transfer, terms.transfer),

@@ -14,14 +14,16 @@ from autotune.hlo.kernels import Kernel
 from autotune.hlo.products import Product, matrix_products
 from autotune.hlo.program import Program
 from autotune.hlo.reader import read
+from autotune.spaces.base import Space
 from cost_model.errors import CostModelError
+from protos import hlo_pb2
 from training.collecting.drawing import WAYS
 from training.collecting.evaluating import ENOUGH, FINISHED, TIME, Deadline, ProgramCollector
 from training.collecting.evaluator import Evaluator, ProgramEvaluator
 from training.collecting.ledger import Ledger
 from training.collecting.programs import FAMILY_MARK, Source, family_of, plain
 from training.collecting.request import Request
-from training.collecting.rows import merge, noise, summary
+from training.collecting.rows import Drawn, merge, noise, summary
 from training.collecting.writing import arrays_of, proto_of, read_record, write_program, write_record
 from training.errors import TrainingError
 
@@ -213,36 +215,51 @@ class _OneProgram:
             on_configs=lambda count: work.ledger.report(self._source.name, count),
         )
         found = collector.run(WAYS[request.draw], request.configs, request.seed)
-        rows = merge(found.drawn)
-        arrays, kept = arrays_of(prepared.described, space, rows)
-        record = self._facts | facts | summary(found.drawn, kept) | {
+        facts = facts | {
             "fingerprint": prepared.program.fingerprint,
             "noise": noise(found.drawn, found.repeats),
             "reused": found.reused,
             "stopped": found.stopped,
             "seconds": time.monotonic() - began,
             "caveat": prepared.caveat,
-        }  # fmt: skip
-        proto = proto_of(prepared.described, prepared.module.fingerprint, space, found.drawn)
-        return write_program(
-            work.folder, name, self._source.split, arrays, kept,
-            proto=proto, record=record, least_spread=request.least_spread,
-        )  # fmt: skip
+        }
+        return self._write(name, prepared.described, prepared.module.fingerprint, space, found.drawn, facts)
 
     def _write_kernel(self, name: str, kernel: Kernel) -> Record:
         began = time.monotonic()
         listed = self._evaluator.list_tiles(kernel)
-        rows = merge(listed.drawn)
-        arrays, kept = arrays_of(kernel.module, listed.space, rows)
-        record = self._facts | summary(listed.drawn, kept) | {
+        facts = {
             "kernel": kernel.name,
             "opcode": kernel.opcode,
             "executions": kernel.executions,
             "kernel_fingerprint": kernel.fingerprint,
             "seconds": time.monotonic() - began,
-        }  # fmt: skip
-        proto = proto_of(kernel.module, kernel.fingerprint, listed.space, listed.drawn)
+        }
+        return self._write(name, kernel.module, kernel.fingerprint, listed.space, listed.drawn, facts)
+
+    def _write(
+        self,
+        name: str,
+        module: hlo_pb2.HloModuleProto,
+        fingerprint: str,
+        space: Space,
+        drawn: Sequence[Drawn],
+        facts: Record,
+    ) -> Record:
+        """The files of a program or a part of it.
+
+        Args:
+            name: of the files.
+            module: that configs refer to.
+            fingerprint: of it.
+            space: of the configs.
+            drawn: evaluations.
+            facts: for the record, beside what holds for every part.
+        """
+        arrays, kept = arrays_of(module, space, merge(drawn))
         return write_program(
             self._work.folder, name, self._source.split, arrays, kept,
-            proto=proto, record=record, least_spread=self._work.request.least_spread,
+            proto=proto_of(module, fingerprint, space, drawn),
+            record=self._facts | summary(drawn, kept) | facts,
+            least_spread=self._work.request.least_spread,
         )  # fmt: skip
