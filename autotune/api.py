@@ -33,7 +33,7 @@ def search(
     space: str = "auto",
     budget: int = 50,
     time_limit: float | None = None,
-    strategy: str = "evolutionary",
+    strategy: str = "auto",
     model: str | CostModel = "auto",
     seed: int = 0,
     database: str | Path | Database | None = None,
@@ -56,7 +56,7 @@ def search(
             has, on a TPU, its tiles.
         budget: how many configs may be evaluated besides the default, those already in the database included.
         time_limit: seconds after which no further evaluation starts; None for no limit.
-        strategy: "evolutionary" or "random".
+        strategy: "auto" (screening for layouts of a TPU, else evolution), "evolutionary" or "random".
         model: ranks proposals: "auto" for the model that ships for the target and the space, else the analytical one
             of its device; "analytical", "none", a name or path for `CostModel.load`, or a model. It is adapted to the
             program while evaluations come in, and the analytical one stands in where it ranks better.

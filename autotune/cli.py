@@ -81,7 +81,9 @@ def search(
             help="layout, tile, or auto (on a TPU layouts, then tiles; of a file that is one kernel its tiles)."
         ),
     ] = "auto",
-    strategy: Annotated[str, typer.Option(help="evolutionary (guided by the cost model) or random.")] = "evolutionary",
+    strategy: Annotated[
+        str, typer.Option(help="auto (screening for layouts of a TPU, else evolutionary), evolutionary or random.")
+    ] = "auto",
     model: Annotated[
         str,
         typer.Option(help="Cost model: auto (one that ships, or analytical), none, name or path."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +11,12 @@ import numpy as np
 from autotune.database import Database, EvaluationKey
 from autotune.errors import DefaultFailedError
 from autotune.evaluation import Evaluation, Failed, LabelKind
-from autotune.ranking import Ranker, Standing
+from autotune.ranking import Standing, make_ranker
 from autotune.recorded.kept import keep_program
 from autotune.result import Comparison, SearchResult, noise_level
 from autotune.spaces.base import Config, Space, config_id
 from autotune.strategies.base import Strategy
+from autotune.strategies.screening import ScreeningStrategy
 from autotune.targets.base import PreparedProgram, Target
 from cost_model import CostModel, ProgramGraph
 
@@ -25,17 +25,6 @@ BATCH = 6
 
 PROPOSALS = 384
 """Configs proposed and scored per round."""
-
-_EXPLORERS = 0.34
-"""Share of a batch that is drawn and not taken from the top of the ranking."""
-
-_NOT_WORST = 0.9
-"""Share of the ranked proposals, from the top, that is drawn from where the top itself is no good guide: the layouts of
-compiler estimates. Its favourites are seldom worse than the default, and seldom better by much; gains come from single
-decisions that look like any other. Replaying 2,758 evaluations of 6 programs of unseen families (12 or 24 seeds, with
-costs adapted by their ranks), 20 evaluations found a cost of .953 when drawn from the best quarter, .928 from the
-better half, .923 from three quarters, .922 from nine tenths, .924 from all, and .930 or .932 by the lowest confidence
-bound: small shares are clearly worse, the others do not differ clearly."""
 
 _FINALISTS = 3
 _UNCONFIRMED_GAIN = 0.1
@@ -82,7 +71,8 @@ class Tuner:
         prepared: the program, prepared by `target`.
         space: what may be changed.
         strategy: proposes.
-        cost_models: choose among proposals, see `Ranker`; none to take proposals as they come.
+        cost_models: choose among proposals, see `Ranker`; none to take them as they come, or where the strategy screens
+            by what the evaluations teach alone.
         graph: what the models see of the program; needed with a cost model.
         database: keeps every evaluation; each is committed before the next one starts.
         budget: evaluations besides the default and the references, those in the database included.
@@ -113,9 +103,12 @@ class Tuner:
         self._space = space
         self._strategy = strategy
         self._model_name = cost_models[0].name if cost_models and strategy.guided else "none"
-        self._ranker: Ranker | None = None
-        if cost_models and graph is not None and strategy.guided:
-            self._ranker = Ranker(cost_models, graph, space)
+        screening = isinstance(strategy, ScreeningStrategy)
+        self._ranker = (
+            make_ranker(cost_models, graph, space, screening=screening, estimated=self._estimated)
+            if strategy.guided
+            else None
+        )
         self._database = database
         self._budget = budget
         self._time_limit = time_limit
@@ -185,10 +178,7 @@ class Tuner:
                 self._evaluate(batch[start : start + step])
 
     def _choose(self, count: int) -> list[Config]:
-        """New configs to evaluate: landmarks first, then what the ranking says of many proposals.
-
-        That is its favourites and some drawn from all; of estimated layouts, any that are not among the worst.
-        """
+        """New configs to evaluate: landmarks first, then what the ranking chooses of many proposals."""
         if self._strategy.guided:
             landmarks = [config for config in self._space.landmarks if self._is_new(config)]
             if landmarks:
@@ -205,18 +195,10 @@ class Tuner:
                 if self._is_new(config):
                     pool.setdefault(config_id(config), config)
         candidates = list(pool.values())
-        order = self._rng.permutation(len(candidates))
-        scores = self._ranker.rank(candidates) if self._ranker is not None and candidates else None
-        if scores is None:
-            return [candidates[index] for index in order[:count]]
-        ranked = order[np.argsort(scores[order], kind="stable")]  # ties in random order
-        if self._space.kind == "layout" and self._estimated:
-            kept = ranked[: max(count, math.ceil(_NOT_WORST * len(ranked)))]
-            return [candidates[index] for index in self._rng.permutation(kept)[:count]]
-        explorers = math.ceil(_EXPLORERS * count) if count > 1 else int(self._rng.random() < _EXPLORERS)
-        favourites = [int(index) for index in ranked[: count - explorers]]
-        others = [int(index) for index in order if int(index) not in set(favourites)][:explorers]
-        return [candidates[index] for index in (*favourites, *others)]
+        chosen = self._ranker.choose(candidates, count, self._rng) if self._ranker is not None and candidates else None
+        if chosen is None:
+            chosen = self._rng.permutation(len(candidates))[:count].tolist()
+        return [candidates[index] for index in chosen]
 
     def _evaluate(self, configs: Sequence[Config]) -> None:
         known = self._recorded_meanwhile(configs)

@@ -6,7 +6,8 @@ DIR holds programs of families that the cost model has not seen. Every config of
 known to all ways and seeds, so that they see the same numbers; with --database FILE also to the next call of this
 script, which goes on where one was interrupted.
 
-- guided: evolution, proposals ranked by the cost model that a search takes by itself.
+- guided: what a search does by itself: on a TPU screening, on a CPU evolution, proposals chosen with the cost model.
+- unguided: the same without a model.
 - evolution: without a model.
 - random: uniformly drawn configs, up to --random of them.
 - tpe: Optuna's tree-structured Parzen estimator, a categorical choice per tensor.
@@ -212,7 +213,8 @@ def _tpe(known: Known, prepared: PreparedProgram, space: Space, budget: int, see
 
 
 WAYS: Final[dict[str, Search]] = {
-    "guided": _tuner("evolutionary", "auto"),
+    "guided": _tuner("auto", "auto"),
+    "unguided": _tuner("auto", "none"),
     "evolution": _tuner("evolutionary", "none"),
     "random": _tuner("random", "none"),
     "tpe": _tpe,

@@ -1,4 +1,29 @@
 """Which of many proposals to evaluate: cost models, and what the evaluations of this very program teach."""
 
-from autotune.ranking.ranker import Ranker as Ranker
-from autotune.ranking.ranker import Standing as Standing
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.ranking.base import Ranker as Ranker
+from autotune.ranking.base import Standing as Standing
+from autotune.ranking.effects_ranker import EffectsRanker
+from autotune.ranking.residual_ranker import ResidualRanker
+from autotune.spaces.base import Space
+from cost_model import CostModel, ProgramGraph
+
+
+def make_ranker(
+    models: Sequence[CostModel], graph: ProgramGraph | None, space: Space, *, screening: bool, estimated: bool
+) -> Ranker | None:
+    """The ranker of a search; None where there is nothing to rank by.
+
+    Args:
+        models: cost models, the preferred one first; may be none.
+        graph: the program as they see it; None without models.
+        space: of the configs.
+        screening: whether proposals take few decisions each, so that the effect of each can be learned.
+        estimated: whether costs are a compiler's estimates.
+    """
+    if screening and space.factors([space.default]) is not None:
+        return EffectsRanker(models, graph, space)
+    return ResidualRanker(models, graph, space, estimated=estimated) if models and graph is not None else None

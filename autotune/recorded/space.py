@@ -103,6 +103,10 @@ class RecordedSpace:
         """The recorded rows."""
         return rows_of(self._recorded.batch, [self._place(config) for config in configs])
 
+    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+        """There are none."""
+        return None
+
     def explain(self, config: Config) -> list[JsonObject]:
         """As the original space does it."""
         return self._recorded.explain(config)

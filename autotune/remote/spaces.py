@@ -58,7 +58,7 @@ def space_from_message(message: messages.Space, prepared: PreparedProgram) -> Sp
     """
     match message.WhichOneof("kind"):
         case "layout":
-            return LayoutSpace(prepared.module.proto, places=message.layout.places)
+            return LayoutSpace(prepared.described, places=message.layout.places)
         case "dot_tile":
             tile = message.dot_tile
             return GemmTileSpace(DotKernel(tile.rows, tile.steps, tile.columns, tile.element_type))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cost_model import ConfigBatch
 
@@ -87,6 +88,13 @@ class Space(Protocol):
 
     def encode(self, configs: Sequence[Config]) -> ConfigBatch:
         """The configs as the arrays that cost models read."""
+        ...
+
+    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+        """What the configs decide, so that costs are nearly sums of what each column does: float64[c, factors].
+
+        0 for the default. None where a space has no such columns.
+        """
         ...
 
     def explain(self, config: Config) -> list[JsonObject]:

@@ -13,88 +13,24 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.errors import SpaceError
-from autotune.hlo.modules import instructions
 from autotune.hlo.rewrite import FIRST_INPUT, OUTPUT, SECOND_INPUT, Order
 from autotune.spaces.base import Config, JsonObject
+from autotune.spaces.layout_roles import Roles
+from autotune.spaces.layout_tensors import MAXIMUM_RANK, LayoutTensor, find_tensors
 from cost_model import LayoutConfigs
 from cost_model.features import CONFIGURABLE_OPCODES
-from protos import hlo_pb2, xla_data_pb2
+from protos import hlo_pb2
 
 TENSOR_NAMES = {OUTPUT: "output", FIRST_INPUT: "first input", SECOND_INPUT: "second input"}
-MAXIMUM_RANK = 6
-"""Dimensions that the encoding has room for."""
-
 _DENSITIES = (0.03, 0.1, 0.25, 0.5, 0.8, 1.0)
 """Shares of the tensors that a sample decides, from near the default outward."""
 
 _UNUSUAL = (0.0, 0.0, 0.04, 0.2, 1.0)
 """Chances that a decided tensor gets a random order rather than the row-major one. Naming the row-major order is not
 the same as leaving the choice to the compiler: a constraint is a barrier to fusion and to folding of transposes."""
-
-
-@dataclass(frozen=True)
-class LayoutTensor:
-    """One tensor whose order can be chosen.
-
-    Attributes:
-        node: node id of the instruction in its module.
-        tensor: OUTPUT, FIRST_INPUT or SECOND_INPUT.
-        instruction: its name, for people.
-        opcode: of the instruction.
-        dimensions: of the tensor.
-        places: how many of the minor-most places are a choice; the other dimensions follow in descending order.
-    """
-
-    node: int
-    tensor: int
-    instruction: str
-    opcode: str
-    dimensions: tuple[int, ...]
-    places: int = MAXIMUM_RANK
-
-    @cached_property
-    def free_dimensions(self) -> tuple[int, ...]:
-        """Dimensions larger than one, minor to major: only their order changes what lies in memory."""
-        rank = len(self.dimensions)
-        return tuple(d for d in reversed(range(rank)) if self.dimensions[d] > 1)
-
-    @cached_property
-    def row_major(self) -> Order:
-        """The order that XLA:CPU and most programs use."""
-        return tuple(reversed(range(len(self.dimensions))))
-
-    @property
-    def orders(self) -> int:
-        """How many orders there are."""
-        return len(self._choices)
-
-    @cached_property
-    def _choices(self) -> tuple[Order, ...]:
-        """Every order, the row-major one first."""
-        free = self.free_dimensions
-        heads = itertools.permutations(free, min(self.places, len(free)))
-        return tuple(dict.fromkeys(self.complete((*head, *(d for d in free if d not in head))) for head in heads))
-
-    def enumerate(self) -> Iterator[Order]:
-        """Every order, the row-major one first."""
-        return iter(self._choices)
-
-    def complete(self, free_order: Sequence[int]) -> Order:
-        """A full order from one of the free dimensions: those of size one come last (most major)."""
-        if tuple(free_order) == self.free_dimensions:
-            return self.row_major
-        rest = [d for d in reversed(range(len(self.dimensions))) if self.dimensions[d] == 1]
-        return (*free_order, *rest)
-
-    def random_order(self, rng: np.random.Generator) -> Order:
-        """One of the orders, uniformly."""
-        return self._choices[rng.integers(len(self._choices))]
-
-    def is_order(self, order: Order) -> bool:
-        """Whether this is a permutation of the dimensions."""
-        return sorted(order) == list(range(len(self.dimensions)))
 
 
 @dataclass(frozen=True)
@@ -134,8 +70,9 @@ class LayoutSpace:
     """All layout configs of one module.
 
     Args:
-        module: the module just before layout assignment. When no convolution, dot or reshape of it has a tensor of two
-            dimensions larger than one, the space has one point: the default.
+        module: the module just before layout assignment; where it is known, with every array in its default layout.
+            When no convolution, dot or reshape of it has a tensor of two dimensions larger than one, the space has one
+            point: the default.
         places: how many of the minor-most places of a tensor are a choice. A TPU tiles the two minor-most dimensions
             and keeps the others in descending order, whatever is asked for.
     """
@@ -145,7 +82,7 @@ class LayoutSpace:
     def __init__(self, module: hlo_pb2.HloModuleProto, *, places: int = MAXIMUM_RANK) -> None:
         self.places = places
         self._row_major_is_usual = places == MAXIMUM_RANK
-        self.node_ids, self.tensors = _find_tensors(module, places)
+        self.node_ids, self.tensors = find_tensors(module, places)
         self._by_key = {(tensor.node, tensor.tensor): tensor for tensor in self.tensors}
         self._row_of_node = {node: row for row, node in enumerate(self.node_ids)}
         self._by_node: dict[int, list[LayoutTensor]] = {}
@@ -167,7 +104,7 @@ class LayoutSpace:
         """Row-major named everywhere; on one opcode; on outputs; on inputs.
 
         On XLA:CPU that moves no data but keeps transposes and elementwise neighbours apart from dots, which is where
-        the gains over the default were found (xla_cpu.md, section 2). A TPU has no use for them.
+        the gains over the default were found (xla_cpu.md, section 2). On a TPU they cost: see `roles`.
         """
         if not self._row_major_is_usual:
             return []
@@ -176,6 +113,15 @@ class LayoutSpace:
         groups += [[t for t in self.tensors if (t.tensor == OUTPUT) is output] for output in (True, False)]
         configs = [LayoutConfig.of({(t.node, t.tensor): t.row_major for t in group}) for group in groups if group]
         return list(dict.fromkeys(configs))
+
+    @cached_property
+    def roles(self) -> Roles | None:
+        """Orders other than the default ones for tensors that are alike; None where these are not what matters.
+
+        On a TPU few of them make a difference, and any tensor of a role does. On XLA:CPU nearly all gains come of
+        naming the default order: see `landmarks`.
+        """
+        return None if self._row_major_is_usual else Roles(self.tensors)
 
     @property
     def size(self) -> int:
@@ -256,6 +202,10 @@ class LayoutSpace:
                 features[index, self._row_of_node[node], start : start + len(order)] = order
         return LayoutConfigs(features)
 
+    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+        """What `roles` say of the configs, float64[c, factors]; None without roles."""
+        return None if self.roles is None else self.roles.factors([self._own(config).orders for config in configs])
+
     def from_json(self, value: JsonObject) -> LayoutConfig:
         """The inverse of `LayoutConfig.to_json`."""
         try:
@@ -295,32 +245,3 @@ class LayoutSpace:
 
 def _draw(tensor: LayoutTensor, unusual: float, rng: np.random.Generator) -> Order:
     return tensor.random_order(rng) if rng.random() < unusual else tensor.row_major
-
-
-def _find_tensors(module: hlo_pb2.HloModuleProto, places: int) -> tuple[list[int], list[LayoutTensor]]:
-    """Node ids of all configurable nodes, and those of their tensors that have a choice."""
-    node_ids: list[int] = []
-    tensors: list[LayoutTensor] = []
-    shapes = {instruction.id: instruction.shape for instruction in instructions(module)}
-    for node, instruction in enumerate(instructions(module)):
-        if instruction.opcode not in CONFIGURABLE_OPCODES:
-            continue
-        node_ids.append(node)
-        operands = [shapes[operand] for operand in instruction.operand_ids[:2]]
-        for tensor, shape in enumerate([instruction.shape, *operands]):
-            candidate = LayoutTensor(
-                node, tensor, instruction.name, instruction.opcode, tuple(shape.dimensions), places
-            )
-            if _has_choice(shape) and candidate.orders > 1:
-                tensors.append(candidate)
-    return node_ids, tensors
-
-
-def _has_choice(shape: xla_data_pb2.ShapeProto) -> bool:
-    """Whether the compiler would accept a constraint: an array of static shape whose order fits the encoding."""
-    return (
-        shape.element_type != xla_data_pb2.TUPLE
-        and len(shape.dimensions) <= MAXIMUM_RANK
-        and all(size > 0 for size in shape.dimensions)
-        and not any(shape.is_dynamic_dimension)
-    )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.errors import SpaceError
 from autotune.hlo.modules import entry_computation
@@ -268,6 +269,10 @@ class GemmTileSpace:
         if not self.contains(config):
             raise SpaceError(f"tile config {value!r} does not belong to this program")
         return config
+
+    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+        """There are none."""
+        return None
 
     def explain(self, config: Config) -> list[JsonObject]:
         """The choice in words, for people."""

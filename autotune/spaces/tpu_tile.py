@@ -164,6 +164,10 @@ class TpuTileSpace:
             )
         return config
 
+    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+        """There are none."""
+        return None
+
     def explain(self, config: Config) -> list[JsonObject]:
         """The tile, and what the compiler says of it. Empty when there is no choice."""
         own = self._own(config)

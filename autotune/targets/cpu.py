@@ -114,7 +114,7 @@ class CpuTarget:
                 return GemmTileSpace(kernel)
             if kind == "tile":
                 raise SpaceError(f"no tile choice on this target for {prepared.program.name!r}: {kernel}")
-        return LayoutSpace(prepared.module.proto)
+        return LayoutSpace(prepared.described)
 
     def evaluate(
         self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from autotune.spaces.layout import LayoutConfig, LayoutSpace, LayoutTensor
+from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.spaces.layout_tensors import LayoutTensor
 from tests import programs
 
 
@@ -38,7 +39,7 @@ def test_encoding_by_hand() -> None:
 
 
 def test_dimensions_of_size_one_do_not_count() -> None:
-    tensor = LayoutTensor(0, 0, "r", "reshape", (1, 12, 1, 64))
+    tensor = LayoutTensor(0, 0, "r", "reshape", (1, 12, 1, 64), (3, 2, 1, 0))
     assert tensor.free_dimensions == (3, 1)
     assert tensor.orders == 2
     assert tensor.row_major == (3, 2, 1, 0)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, JsonObject, Space, config_id
@@ -60,6 +61,9 @@ class _FromDefault:
 
     def encode(self, configs: Sequence[Config]) -> ConfigBatch:
         return self._space.encode(configs)
+
+    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+        return self._space.factors(configs)
 
     def explain(self, config: Config) -> list[JsonObject]:
         return self._space.explain(config)

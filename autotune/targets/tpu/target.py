@@ -142,7 +142,7 @@ class TpuTarget:
             )
         if kind not in ("layout", "auto"):
             raise SpaceError(f"space {kind!r}: expected layout, tile or auto")
-        return LayoutSpace(prepared.module.proto, places=_TILED_DIMENSIONS)
+        return LayoutSpace(prepared.described, places=_TILED_DIMENSIONS)
 
     def evaluate(
         self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"

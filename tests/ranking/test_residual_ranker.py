@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason
 from autotune.hlo.graph import program_graph
-from autotune.ranking import Ranker
+from autotune.ranking.residual_ranker import ResidualRanker
 from autotune.spaces.base import Config
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
 from cost_model import ConfigBatch, CostModel, ProgramGraph
@@ -62,8 +62,8 @@ def _by_decisions(config: Config) -> float:
     return 1.0 + len(config.orders)
 
 
-def _ranker(space: LayoutSpace, *models: CostModel) -> Ranker:
-    return Ranker(models, program_graph(programs.two_dots()), space)
+def _ranker(space: LayoutSpace, *models: CostModel) -> ResidualRanker:
+    return ResidualRanker(models, program_graph(programs.two_dots()), space)
 
 
 def test_the_first_model_ranks_until_there_are_evaluations(space: LayoutSpace) -> None:

@@ -1,8 +1,9 @@
-"""Ranks proposals for a search: by cost models, adapted to the program while its evaluations come in."""
+"""What a ranker is: it chooses among the proposals of a search, and learns while evaluations come in."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from autotune.errors import AutotuneError
 from autotune.evaluation import Evaluation
-from autotune.ranking.residual import FORMS, Form, Residual, coordinates
 from autotune.spaces.base import Config, JsonObject, Space, config_id
 from cost_model import CostModel, ProgramGraph
 from cost_model.errors import CostModelError
@@ -20,16 +20,11 @@ from cost_model.metrics import kendall_tau
 
 Floats = NDArray[np.float64]
 
-_ADAPT_AFTER: Final = 8
+ADAPT_AFTER: Final = 8
 """Evaluations from which on predictions are adapted to them."""
 
-_TRUST_AFTER: Final = 12
-"""Evaluations from which on a ranking that does not follow them (tau below `_TRUST_TAU`) is no longer asked."""
-
-_TRUST_TAU: Final = 0.1
-_CLEAR_GAIN: Final = 0.02
-"""In tau, by which a form must rank better than one before it in `FORMS`, or another model than the first."""
-
+CLEAR_GAIN: Final = 0.02
+"""In tau, by which a way of predicting must rank better than one that is preferred to it."""
 
 _FOLLOWED_SHARE: Final = 20
 """Predictions are adapted anew when one evaluation in so many is new: the time for it grows with the cube of their
@@ -69,16 +64,31 @@ class Standing:
         return f"{self.model}, adapted to the evaluations" if self.adapted else self.model
 
 
-class Ranker:
-    """Ranks configs of one program. A failure counts like the worst success, so that what fails is avoided, too.
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What is known of the costs of a program.
+
+    Attributes:
+        configs: that were evaluated.
+        scores: what every model says of them, float64[n, models].
+        costs: relative to the default, float64[n]; of failures that of the worst success.
+    """
+
+    configs: tuple[Config, ...]
+    scores: Floats
+    costs: Floats
+
+
+class Ranker(ABC):
+    """Chooses among configs of one program. A failure counts like the worst success, so that what fails is avoided.
 
     Args:
-        models: cost models; the first is preferred, the others stand in where it ranks worse. At least one.
-        graph: the program as they see it.
+        models: cost models; the first is preferred, the others stand in where it ranks worse.
+        graph: the program as they see it; None without models.
         space: of the configs.
     """
 
-    def __init__(self, models: Sequence[CostModel], graph: ProgramGraph, space: Space) -> None:
+    def __init__(self, models: Sequence[CostModel], graph: ProgramGraph | None, space: Space) -> None:
         self._models = tuple(models)
         self._graph = graph
         self._space = space
@@ -87,8 +97,8 @@ class Ranker:
         self._failed: dict[str, Config] = {}
         self._stale = False
         self._fit_at = 1
-        self._fitted: tuple[int, Form, Residual] | None = None  # the model, what is made of it, and how
-        self._standing = Standing(self._models[0].name, False, True, math.nan, math.nan)
+        first = self._models[0].name if self._models else "none"
+        self._standing = Standing(first, False, True, math.nan, math.nan)
 
     @property
     def standing(self) -> Standing:
@@ -97,8 +107,8 @@ class Ranker:
 
     @property
     def scores(self) -> dict[str, float]:
-        """What the first model said of every config that was evaluated, by config id."""
-        return {identity: float(self._scores[identity][0]) for identity in self._costs}
+        """What the first model said of every config that was evaluated, by config id; empty without a model."""
+        return {identity: float(self._scores[identity][0]) for identity in self._costs} if self._models else {}
 
     def observe(self, evaluations: Sequence[Evaluation]) -> None:
         """Learn from evaluations; of repeated ones the last counts.
@@ -119,61 +129,43 @@ class Ranker:
                 self._failed[identity] = each.config
         self._stale = self._stale or bool(evaluations)
         if self._costs and len(self._costs) + len(self._failed) >= self._fit_at:
-            self._fit()
+            self._refit()
 
     def settle(self) -> Standing:
         """How ranking goes, by all evaluations: with many of them not every single one is followed at once."""
         if self._stale and self._costs:
-            self._fit()
+            self._refit()
         return self._standing
 
-    def rank(self, configs: Sequence[Config]) -> Floats | None:
-        """Predicted costs, lower = faster; float64[c]. None: do not ask, no ranking follows the evaluations.
+    @abstractmethod
+    def choose(self, configs: Sequence[Config], count: int, rng: np.random.Generator) -> list[int] | None:
+        """Which configs to evaluate next, at most `count`. None: do not ask, no ranking follows the evaluations.
 
         Raises:
             AutotuneError: a model cannot score this program or space.
         """
-        if not self._standing.asked:
-            return None
-        scores = self._score(configs)
-        if self._fitted is None:
-            return scores[:, 0]
-        model, _, residual = self._fitted
-        return residual.predict(scores[:, model], coordinates(self._space.encode(configs)))
 
-    def _fit(self) -> None:
-        """Choose the model, and what predictions are made of, by what ranks the evaluations best."""
+    @abstractmethod
+    def _fit(self, observed: Observed, first: float) -> Standing:
+        """Learn from all evaluations.
+
+        Args:
+            observed: all there are.
+            first: Kendall's tau of the first model; nan without one.
+        """
+
+    def _refit(self) -> None:
         self._stale = False
+        observed = self._observed()
+        self._fit_at = len(observed.costs) + max(1, len(observed.costs) // _FOLLOWED_SHARE)
+        known = self._models and len(observed.costs) > 2
+        self._standing = self._fit(observed, kendall_tau(observed.scores[:, 0], observed.costs) if known else math.nan)
+
+    def _observed(self) -> Observed:
         worst = max(cost for _, cost in self._costs.values())
         known = self._costs | {identity: (config, worst) for identity, config in self._failed.items()}
-        self._fit_at = len(known) + max(1, len(known) // _FOLLOWED_SHARE)
         configs, costs = zip(*known.values(), strict=True)
-        scores = np.array([self._scores[identity] for identity in known])
-        values = np.array(costs)
-        first = kendall_tau(scores[:, 0], values) if len(values) > 2 else math.nan
-        self._standing = Standing(self._models[0].name, False, True, first, first)
-        if len(values) < _ADAPT_AFTER or np.ptp(values) == 0:
-            return
-        places = coordinates(self._space.encode(configs))
-        best: tuple[int, Form, Residual] | None = None
-        highest = -math.inf
-        for form in FORMS:
-            for model in range(len(self._models)) if form.from_score else (0,):
-                residual = Residual(form, scores[:, model], places, values)
-                # A score that is left as it is must be right in its direction, too.
-                alone = form.from_score and not form.from_evaluations
-                tau = kendall_tau(scores[:, model], values) if alone else residual.correlation
-                if tau > highest + (_CLEAR_GAIN if best is not None else 0.0):
-                    best, highest = (model, form, residual), tau
-        asked = len(values) < _TRUST_AFTER or highest >= _TRUST_TAU
-        if best is None or not asked:
-            self._fitted = None
-            correlation = highest if best is not None else math.nan
-            self._standing = Standing("none", False, asked, correlation, first)
-            return
-        self._fitted = best
-        name = self._models[best[0]].name if best[1].from_score else "none"
-        self._standing = Standing(name, best[1].from_evaluations, True, highest, first)
+        return Observed(configs, np.array([self._scores[identity] for identity in known]), np.array(costs))
 
     def _score(self, configs: Sequence[Config]) -> Floats:
         """What every model says; float64[c, models].
@@ -181,6 +173,8 @@ class Ranker:
         Raises:
             AutotuneError: one of them cannot score this program or space; what was evaluated is in the database.
         """
+        if self._graph is None:
+            return np.zeros((len(configs), 0))
         try:
             batch = self._space.encode(configs)
             columns = [model.score(self._graph, batch).astype(np.float64) for model in self._models]

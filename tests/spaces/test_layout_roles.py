@@ -1,0 +1,69 @@
+"""Roles of hand-written programs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autotune.hlo.reader import read_bytes
+from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.spaces.layout_roles import Role
+from tests import programs
+
+THREE_LAYERS = """HloModule layers
+
+ENTRY main {
+  x = f32[8,16]{1,0} parameter(0)
+  v = f32[16,16]{1,0} parameter(1)
+  w = f32[16,16]{0,1} parameter(2)
+  a = f32[8,16]{1,0} dot(x, v), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  b = f32[8,16]{1,0} dot(a, v), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT c = f32[8,16]{1,0} dot(b, w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+"""
+
+
+def _layers() -> LayoutSpace:
+    return LayoutSpace(read_bytes(THREE_LAYERS.encode(), "layers").proto, places=2)
+
+
+def test_a_cpu_has_landmarks_and_a_tpu_has_roles() -> None:
+    cpu, tpu = LayoutSpace(programs.two_dots().proto), LayoutSpace(programs.two_dots().proto, places=2)
+    assert cpu.landmarks
+    assert cpu.roles is None
+    assert cpu.factors([cpu.default]) is None
+    assert not tpu.landmarks
+    assert tpu.roles is not None
+
+
+def test_tensors_of_one_shape_place_and_default_order_are_alike() -> None:
+    roles = _layers().roles  # nodes: x 0, v 1, a 2, b 3, w 4, c 5
+    assert roles is not None
+    assert dict(zip(roles.roles, roles.places, strict=True)) == {
+        Role("dot", 0, (8, 16), (1, 0), (0, 1)): ((2, 0), (3, 0), (5, 0)),
+        Role("dot", 1, (8, 16), (1, 0), (0, 1)): ((2, 1), (3, 1), (5, 1)),
+        Role("dot", 2, (16, 16), (1, 0), (0, 1)): ((2, 2), (3, 2)),
+        Role("dot", 2, (16, 16), (0, 1), (1, 0)): ((5, 2),),
+    }
+
+
+def test_factors_are_the_shares_of_a_role_and_half_of_it_for_what_roles_share() -> None:
+    space = _layers()
+    one = LayoutConfig.of({(3, 0): (0, 1)})
+    every_output = LayoutConfig.of({(node, 0): (0, 1) for node in (2, 3, 5)})
+    second_inputs = LayoutConfig.of({(2, 2): (0, 1), (5, 2): (1, 0)})
+    usual = LayoutConfig.of({(2, 0): (1, 0), (5, 2): (0, 1)})
+    factors = space.factors([space.default, one, every_output, second_inputs, usual])
+    assert factors is not None
+    assert np.count_nonzero(factors[[0, 4]]) == 0, "naming a default order is no decision"
+    assert sorted(factors[1][factors[1] != 0]) == [1 / 6, 1 / 3]
+    assert np.allclose(factors[2], 3 * factors[1])
+    assert sorted(factors[3][factors[3] != 0]) == [0.5, 0.75, 1.0], "two roles, and what second inputs share"
+    assert factors[1] @ factors[3] == 0
+
+
+def test_what_is_not_a_choice_makes_no_role() -> None:
+    assert not LayoutSpace(programs.lookup().proto, places=2).roles
+    text = THREE_LAYERS.replace("8,16", "1,16")
+    roles = LayoutSpace(read_bytes(text.encode(), "rows").proto, places=2).roles
+    assert roles is not None
+    assert {role.dimensions for role in roles.roles} == {(16, 16)}, "one row has one order"
