@@ -7,6 +7,7 @@ dealt into folds; learned rankers are trained on all folds but one and judged on
 a model that has seen no program of its family. Three seeds, each with a deal of its own.
 
 - descriptors: the network over hand-made columns (`training.descriptors`).
+- descriptors, N programs: the same, trained on so many of the programs (--shares .25 .5 of them): the learning curve.
 - boosted trees, ridge: on the same columns (layouts: those of the config as a whole, and sums over its items).
 - published network: the 2nd-place solution's (--published ITERATIONS; it takes an hour, so it is left out by default).
 - analytical: our own model. For layouts also: padded bytes of the copies that orders other than the default need, and
@@ -102,6 +103,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--iterations", type=int, help="of descriptor networks; as many as their recipe has")
     arguments.add_argument("--members", type=int, default=4, help="of descriptor networks; those that ship have 16")
+    arguments.add_argument("--shares", type=float, nargs="*", default=[], help="of the programs, for a learning curve")
     arguments.add_argument("--published", type=int, default=0, metavar="ITERATIONS", help="also the published network")
     return arguments.parse_args()
 
@@ -185,6 +187,7 @@ def _learned_rankers(
     order = np.random.default_rng(seed).permutation(len(families))
     fold = {families[family]: place % options.folds for place, family in enumerate(order)}
     result: dict[str, dict[str, Scores]] = {}
+    random = np.random.default_rng(seed)
     for number in range(options.folds):
         known = [each for each in programs if fold[each.family] != number]
         unseen = [each for each in programs if fold[each.family] == number]
@@ -193,6 +196,10 @@ def _learned_rankers(
             "boosted trees": _on_columns(known, seed, trees=True),
             "ridge": _on_columns(known, seed, trees=False),
         }
+        for share in options.shares:
+            some = [known[index] for index in random.permutation(len(known))[: max(1, round(share * len(known)))]]
+            of_all = round(share * len(programs) * (1 - 1 / options.folds))
+            scorers[f"{LEARNED}, {of_all} programs"] = _descriptors(some, replace(recipe, seed=seed))
         if options.published:
             scorers["published network"] = _published(known, seed, options.published)
         for ranker, score in scorers.items():

@@ -124,6 +124,17 @@ def test_encoding_has_a_row_per_config_and_tells_configs_apart(space: Space) -> 
     assert len(space.encode([])) == 0
 
 
+def test_factors_have_a_row_per_config_and_are_zero_for_the_default(space: Space, rng: np.random.Generator) -> None:
+    configs = [space.default, *(space.sample(rng) for _ in range(20))]
+    factors = space.factors(configs)
+    if factors is None:
+        return
+    assert factors.shape[0] == len(configs)
+    assert not factors[0].any()
+    assert factors.any() or space.size == 1
+    assert np.array_equal(space.factors(configs[::-1]), factors[::-1])
+
+
 def test_explanation_names_every_decision(space: Space, rng: np.random.Generator) -> None:
     config = space.sample(rng)
     explained = space.explain(config)
