@@ -7,7 +7,7 @@ known to all ways and seeds, so that they see the same numbers; with --database 
 script, which goes on where one was interrupted.
 
 - guided: what a search does by itself: on a TPU screening, on a CPU evolution, proposals chosen with the cost model.
-- unguided: the same without a model.
+- unguided: screening without a model.
 - evolution: without a model.
 - random: uniformly drawn configs, up to --random of them.
 - tpe: Optuna's tree-structured Parzen estimator, a categorical choice per tensor.
@@ -133,6 +133,8 @@ def main() -> None:
                 print(f"left out: {source.name}: {error}", flush=True)
                 continue
             for way, search in WAYS.items():
+                if way == "unguided" and space.factors([space.default]) is None:
+                    continue  # evolution once more
                 budget = options.random if way == "random" else options.budget
                 seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
                 found = [_best_so_far(known, search, prepared, space, budget, seed) for seed in range(seeds)]

@@ -55,7 +55,7 @@ def test_means_over_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "argv", ["x", "--programs", ".", "--budget", "5", "--random", "5", "--seeds", "2"])
     options = _options()
-    best = {"guided": 0.8, "evolution": 0.9, "random": 0.8, "tpe": 1.0}
+    best = {"guided": 0.8, "unguided": 0.9, "evolution": 0.9, "random": 0.8, "tpe": 1.0}
     rows = [_row("p", way, np.full((2, 5), cost)) for way, cost in best.items()]
     rows += [_row("q", way, np.full((2, 5), 1.0 if way != "random" else 0.5)) for way in best]
     *means, last = _means(rows, options)
