@@ -68,7 +68,7 @@ class ScreeningStrategy:
                 parent = parents[rng.integers(len(parents))]
                 config = self._space.sample(rng) if rng.random() < 0.5 else self._space.mutate(parent, rng)
                 found.setdefault(config_id(config), config)
-        return list(found.values())
+        return list(found.values())[:count]
 
     def observe(self, evaluations: Sequence[Evaluation]) -> None:
         """Failures have no offspring; of repeated evaluations the latest counts."""
