@@ -132,7 +132,9 @@ def test_factors_have_a_row_per_config_and_are_zero_for_the_default(space: Space
     assert factors.shape[0] == len(configs)
     assert not factors[0].any()
     assert factors.any() or space.size == 1
-    assert np.array_equal(space.factors(configs[::-1]), factors[::-1])
+    backwards = space.factors(configs[::-1])
+    assert backwards is not None
+    assert np.array_equal(backwards, factors[::-1])
 
 
 def test_explanation_names_every_decision(space: Space, rng: np.random.Generator) -> None:
