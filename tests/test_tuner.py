@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,31 @@ def test_a_tie_with_a_reference_is_said(database: Path) -> None:
     own = result.comparison.of(TileConfig("tiled", 11, 9, 1, 256))
     assert own is not None, "the tiled product's own tile is part of every comparison"
     assert own.cost == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("model", ["auto", "none"])
+def test_layouts_of_a_tpu_are_screened_and_good_decisions_put_together(model: str, database: Path) -> None:
+    """Of six tensors two are better in another order than the default, and best both together."""
+
+    @dataclass
+    class TpuTarget(KnownTarget):
+        def space(self, prepared: PreparedProgram, kind: str) -> Space:
+            return LayoutSpace(prepared.module.proto, places=2)
+
+    def cost(config: Config) -> float:
+        assert isinstance(config, LayoutConfig)
+        effects = {(2, 0): 0.9, (5, 1): 0.8}
+        changed = [(node, tensor) for node, tensor, order in config.orders if order == (0, 1)]
+        return float(np.prod([effects.get(place, 1.2) for place in changed]))
+
+    result = search(TpuTarget(cost=cost), database, budget=12, model=model)
+    assert result.strategy == "screening"
+    assert isinstance(result.best.config, LayoutConfig)
+    changed = {place for place, order in result.best.config.as_mapping().items() if order == (0, 1)}
+    assert changed == {(2, 0), (5, 1)}
+    assert result.speedup == pytest.approx(1 / 0.72)
+    assert result.ranking is not None
+    assert (result.ranking.model == "none") is (model == "none") or result.ranking.adapted
 
 
 @pytest.mark.parametrize("label", [LabelKind.ESTIMATED, LabelKind.MEASURED])
