@@ -139,7 +139,7 @@ def main() -> None:
                     continue  # evolution once more
                 budget = options.random if way == "random" else options.budget
                 seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
-                found = [_best_so_far(known, WAYS[way], prepared, space, budget, seed) for seed in range(seeds)]
+                found = [best_so_far(known, WAYS[way], prepared, space, budget, seed) for seed in range(seeds)]
                 rows.append(_row(source.name, way, np.array(found)))
                 print(rows[-1], flush=True)
     label = target.description.label.value
@@ -161,7 +161,7 @@ def _options() -> argparse.Namespace:
     return arguments.parse_args()
 
 
-def _best_so_far(
+def best_so_far(
     known: Known, search: Search, prepared: PreparedProgram, space: Space, budget: int, seed: int
 ) -> list[float]:
     """The lowest cost after each evaluation; of a search that ends early the last one stands for the rest."""

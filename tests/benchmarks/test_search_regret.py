@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from autotune.database import Database
-from benchmarks.search_regret import WAYS, Known, _best_so_far, _means, _options, _row
+from benchmarks.search_regret import WAYS, Known, _means, _options, _row, best_so_far
 from tests import programs
 from tests.tables import KnownTarget
 
@@ -20,7 +20,7 @@ def test_every_way_spends_its_budget_and_keeps_the_best(way: str) -> None:
     known = Known(target)
     prepared = known.prepare(programs.two_dots())
     space = known.space(prepared, "layout")
-    best = _best_so_far(known, WAYS[way], prepared, space, 15, 0)
+    best = best_so_far(known, WAYS[way], prepared, space, 15, 0)
     assert len(best) == 15
     assert all(later <= earlier for earlier, later in itertools.pairwise(best))
     assert best[0] <= 1.0
@@ -31,9 +31,9 @@ def test_a_config_is_evaluated_once_for_all_ways() -> None:
     known = Known(target)
     prepared = known.prepare(programs.two_dots())
     space = known.space(prepared, "layout")
-    first = _best_so_far(known, WAYS["random"], prepared, space, 10, 3)
+    first = best_so_far(known, WAYS["random"], prepared, space, 10, 3)
     asked = len(target.searched())
-    assert _best_so_far(known, WAYS["random"], prepared, space, 10, 3) == first
+    assert best_so_far(known, WAYS["random"], prepared, space, 10, 3) == first
     assert len(target.searched()) == asked
 
 
@@ -42,9 +42,9 @@ def test_evaluations_are_kept_for_the_next_call() -> None:
         first = Known(KnownTarget(), database)
         prepared = first.prepare(programs.two_dots())
         space = first.space(prepared, "layout")
-        found = _best_so_far(first, WAYS["random"], prepared, space, 10, 3)
+        found = best_so_far(first, WAYS["random"], prepared, space, 10, 3)
         target = KnownTarget()
-        assert _best_so_far(Known(target, database), WAYS["random"], prepared, space, 10, 3) == found
+        assert best_so_far(Known(target, database), WAYS["random"], prepared, space, 10, 3) == found
         assert not target.searched()
 
 

@@ -1,0 +1,129 @@
+"""What is there to gain by layouts? Searches of four small programs of kinds on which random tries found much.
+
+Run it as: python -m benchmarks.layout_gains --json layout_gains.json [--target tpu:v5e] [--budget 48]
+
+Layouts are compiled for an estimating target. An einsum block, a network of depthwise convolutions, a mixer block and the backward pass of attention, written in JAX.
+Columns: the estimated cost of the best layouts that guided and random search find with the same budget, relative to the
+default, the mean over seeds; `fewer_cycles` is the best of guided search over all seeds, as the share of cycles saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autotune.database import Database
+from autotune.hlo.reader import read
+from autotune.targets import open_target
+from benchmarks.common import parser, publish
+from benchmarks.search_regret import WAYS, Known, best_so_far
+
+Array = jax.Array
+_CONVOLUTION: Final = ("NHWC", "HWIO", "NHWC")
+
+
+def einsum_block(x: Array, query: Array, key: Array, out: Array) -> Array:
+    """Products of rank 3 and 4; their outputs are wanted in several orders."""
+    h = jnp.einsum("bsd,dhk->bhsk", x, query)
+    g = jnp.einsum("bsd,dhk->bhks", x, key)
+    weights = jnp.tanh(jnp.einsum("bhsk,bhkt->bhst", h, g))
+    return jnp.einsum("bshk,hkd->bsd", jnp.einsum("bhst,bhtk->bshk", weights, h), out)
+
+
+def depthwise_network(x: Array, first: Array, second: Array, narrow: Array, wide: Array) -> Array:
+    """Two depthwise convolutions, each with a pointwise one."""
+    for depthwise, pointwise in ((first, narrow), (second, wide)):
+        x = jax.lax.conv_general_dilated(
+            x, depthwise, (1, 1), "SAME", dimension_numbers=_CONVOLUTION, feature_group_count=x.shape[-1]
+        )
+        x = jax.nn.relu(jax.lax.conv_general_dilated(x, pointwise, (1, 1), "SAME", dimension_numbers=_CONVOLUTION))
+    return x.mean((1, 2))
+
+
+def mixer(x: Array, up: Array, down: Array, widen: Array, narrow: Array) -> Array:
+    """Two blocks that mix tokens, then channels."""
+    for _ in range(2):
+        tokens = jax.nn.gelu(jnp.swapaxes(x, 1, 2) @ up) @ down
+        x = x + jnp.swapaxes(tokens, 1, 2)
+        x = x + jax.nn.gelu(x @ widen) @ narrow
+    return x.mean(1)
+
+
+def attention_backward(x: Array, query: Array, key: Array, value: Array, out: Array) -> Sequence[Array]:
+    """Gradients of self-attention."""
+
+    def loss(x: Array, *weights: Array) -> Array:
+        q, k, v = (jnp.einsum("bsd,dhk->bhsk", x, each) for each in weights[:3])
+        shares = jax.nn.softmax(jnp.einsum("bhsk,bhtk->bhst", q, k) / 8.0, -1)
+        mixed = jnp.einsum("bhsk,hkd->bsd", jnp.einsum("bhst,bhtk->bhsk", shares, v), weights[3])
+        return jnp.square(x + mixed).mean()
+
+    gradients: Sequence[Array] = jax.grad(loss, (0, 1, 2, 3, 4))(x, query, key, value, out)
+    return gradients
+
+
+PROGRAMS: Final[dict[str, tuple[Callable[..., Any], Sequence[tuple[int, ...]]]]] = {
+    "einsum block": (einsum_block, [(8, 128, 128), (128, 4, 32), (128, 4, 32), (4, 32, 128)]),
+    "depthwise network": (
+        depthwise_network,
+        [(8, 32, 32, 32), (3, 3, 1, 32), (3, 3, 1, 64), (1, 1, 32, 64), (1, 1, 64, 64)],
+    ),
+    "mixer": (mixer, [(8, 64, 128), (64, 128), (128, 64), (128, 256), (256, 128)]),
+    "attention backward": (attention_backward, [(4, 128, 128), *[(128, 4, 32)] * 3, (4, 32, 128)]),
+}
+"""Functions, and the shapes of their float32 arguments."""
+
+
+def main() -> None:
+    """Search each program with and without guidance."""
+    options = _options()
+    rows: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_target(options.target, time_limit=options.evaluation_time_limit) as target,
+        Database.open(options.database) if options.database else Database.in_memory() as database,
+    ):
+        for name, (function, shapes) in PROGRAMS.items():
+            file = Path(folder) / f"{function.__name__}.mlir"
+            arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+            file.write_text(jax.jit(function).lower(*arguments).as_text())
+            known = Known(target, database)
+            prepared = known.prepare(read(file))
+            space = known.space(prepared, "layout")
+            row: dict[str, Any] = {"program": name}
+            for way in ("guided", "random"):
+                best = np.array(
+                    [
+                        best_so_far(known, WAYS[way], prepared, space, options.budget, seed)
+                        for seed in range(options.seeds)
+                    ]
+                )
+                steps = [step for step in (20, options.budget) if step <= options.budget]
+                row |= {f"{way}_{step}": float(best[:, step - 1].mean()) for step in dict.fromkeys(steps)}
+                if way == "guided":
+                    fewest = float(best.min())
+            rows.append(row | {"fewer_cycles": 1.0 - fewest})
+            print(rows[-1], flush=True)
+    title = f"cost of the best layouts relative to the default, {options.target} ({target.description.label.value})"
+    publish(f"{title}, {options.budget} evaluations, {options.seeds} seeds", rows, options.json)
+
+
+def _options() -> argparse.Namespace:
+    arguments = parser(__doc__)
+    arguments.add_argument("--target", default="tpu:v5e")
+    arguments.add_argument("--budget", type=int, default=48)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--database", type=Path, metavar="FILE", help="keep evaluations here")
+    arguments.add_argument("--evaluation-time-limit", type=float, default=60.0, help="seconds for one config")
+    return arguments.parse_args()
+
+
+if __name__ == "__main__":
+    main()
