@@ -2,7 +2,9 @@
 
 Run it as: python -m benchmarks.layout_gains --json layout_gains.json [--target tpu:v5e] [--budget 48]
 
-Layouts are compiled for an estimating target. An einsum block, a network of depthwise convolutions, a mixer block and the backward pass of attention, written in JAX.
+An einsum block, a network of depthwise convolutions, a mixer block and the backward pass of attention, written in JAX
+and compiled for a target that estimates.
+
 Columns: the estimated cost of the best layouts that guided and random search find with the same budget, relative to the
 default, the mean over seeds; `fewer_cycles` is the best of guided search over all seeds, as the share of cycles saved.
 """
