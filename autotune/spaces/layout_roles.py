@@ -30,7 +30,7 @@ class Role:
         opcode: of their instructions.
         tensor: OUTPUT, FIRST_INPUT or SECOND_INPUT.
         dimensions: theirs.
-        default: dimensions larger than one of the order that they have by default, minor to major, as far as decided.
+        default: dimensions larger than one of the order that they have by default, minor to major.
         order: another one.
     """
 
@@ -57,8 +57,8 @@ class Roles:
         found: dict[Role, list[Place]] = {}
         for each in tensors:
             for order in each.enumerate():
-                if _decided(each, order) != _decided(each, each.default):
-                    role = Role(each.opcode, each.tensor, each.dimensions, _decided(each, each.default), order)
+                if _matters(each, order) != _matters(each, each.default):
+                    role = Role(each.opcode, each.tensor, each.dimensions, _matters(each, each.default), order)
                     found.setdefault(role, []).append((each.node, each.tensor))
         self.roles: tuple[Role, ...] = tuple(found)
         self.places: tuple[tuple[Place, ...], ...] = tuple(map(tuple, found.values()))
@@ -98,6 +98,10 @@ class Roles:
         return [] if column is None else self._effects[column]
 
 
-def _decided(tensor: LayoutTensor, order: Order) -> Order:
-    """What of an order is a choice: the minor-most dimensions larger than one."""
-    return tuple(d for d in order if tensor.dimensions[d] > 1)[: tensor.places]
+def _matters(tensor: LayoutTensor, order: Order) -> Order:
+    """What of an order matters: the dimensions larger than one.
+
+    Not only those that are a choice: where the default has the others in an order of its own, naming its minor-most
+    dimensions brings the others into descending order, and that alone took a quarter off an einsum block.
+    """
+    return tuple(d for d in order if tensor.dimensions[d] > 1)

@@ -67,3 +67,21 @@ def test_what_is_not_a_choice_makes_no_role() -> None:
     roles = LayoutSpace(read_bytes(text.encode(), "rows").proto, places=2).roles
     assert roles is not None
     assert {role.dimensions for role in roles.roles} == {(16, 16)}, "one row has one order"
+
+
+def test_an_order_of_major_dimensions_that_is_not_the_default_one_is_a_decision() -> None:
+    text = """HloModule batched
+
+ENTRY main {
+  x = f32[2,3,4,5]{3,2,0,1} parameter(0)
+  y = f32[2,3,5,6]{3,2,1,0} parameter(1)
+  ROOT z = f32[2,3,4,6]{3,2,1,0} dot(x, y), lhs_batch_dims={0,1}, rhs_batch_dims={0,1}, lhs_contracting_dims={3}, \
+rhs_contracting_dims={2}
+}
+"""
+    roles = LayoutSpace(read_bytes(text.encode(), "batched").proto, places=2).roles
+    assert roles is not None
+    of_first, of_second = ({r.order for r in roles.roles if r.tensor == tensor} for tensor in (1, 2))
+    assert (3, 2, 1, 0) in of_first, "the compiler took 3, 2, 0, 1"
+    assert (3, 2, 1, 0) not in of_second
+    assert len(of_first) == len(of_second) + 1 == 12
