@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -72,6 +73,12 @@ class EffectsRanker(Ranker):
         self._model = best
         return Standing(self._name, True, True, highest, first)
 
+    @cached_property
+    def _default_scores(self) -> Floats:
+        """What every model says of the default, float64[models]."""
+        scores: Floats = self._score([self._space.default])[0]
+        return scores
+
     @property
     def _name(self) -> str:
         return "none" if self._model is None else self._models[self._model].name
@@ -90,7 +97,7 @@ class EffectsRanker(Ranker):
         if self._model is None:
             return np.zeros(len(scores))
         own, column = scores[:, self._model], among[:, self._model]
-        default = self._score([self._space.default])[0, self._model]
+        default = self._default_scores[self._model]
         others = column[column != default]
         if not others.size:
             return np.zeros(len(scores))

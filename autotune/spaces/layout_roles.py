@@ -56,22 +56,21 @@ class Roles:
     def __init__(self, tensors: Sequence[LayoutTensor]) -> None:
         found: dict[Role, list[Place]] = {}
         for each in tensors:
+            default = _matters(each, each.default)
             for order in each.enumerate():
-                if _matters(each, order) != _matters(each, each.default):
-                    role = Role(each.opcode, each.tensor, each.dimensions, _matters(each, each.default), order)
+                if _matters(each, order) != default:
+                    role = Role(each.opcode, each.tensor, each.dimensions, default, order)
                     found.setdefault(role, []).append((each.node, each.tensor))
         self.roles: tuple[Role, ...] = tuple(found)
         self.places: tuple[tuple[Place, ...], ...] = tuple(map(tuple, found.values()))
         """Of each role: the tensors that have it."""
-        self._column = {
-            (*place, role.order): column for column, (role, places) in enumerate(found.items()) for place in places
-        }
         columns: dict[Hashable, int] = {}
-        self._effects: list[list[tuple[int, float]]] = []  # of each role: columns of the factors, and how much there
+        self._effects: dict[tuple[int, int, Order], list[tuple[int, float]]] = {}
+        """Of each decision: columns of the factors, and how much it adds there."""
         for role, places in found.items():
             keys = [(1.0, role), *((weight, key(role)) for weight, key in _ALIKE)]
-            own = [(columns.setdefault(key, len(columns)), weight / len(places)) for weight, key in keys]
-            self._effects.append(own)
+            effects = [(columns.setdefault(key, len(columns)), weight / len(places)) for weight, key in keys]
+            self._effects |= {(*place, role.order): effects for place in places}
         self._width = len(columns)
 
     def __len__(self) -> int:
@@ -89,13 +88,9 @@ class Roles:
         result = np.zeros((len(configs), self._width))
         for row, decisions in zip(result, configs, strict=True):
             for decision in decisions:
-                for column, effect in self._effects_of(decision):
+                for column, effect in self._effects.get(decision, ()):
                     row[column] += effect
         return result
-
-    def _effects_of(self, decision: tuple[int, int, Order]) -> list[tuple[int, float]]:
-        column = self._column.get(decision)
-        return [] if column is None else self._effects[column]
 
 
 def _matters(tensor: LayoutTensor, order: Order) -> Order:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from autotune.evaluation import Evaluation
-from autotune.spaces.base import Config, Space, config_id
+from autotune.spaces.base import Config, Space
+from autotune.strategies.population import Population
 
 _FRESH, _MUTATED = 0.3, 0.5
 """Shares of proposals that are drawn afresh and that are mutations; the rest are crossovers."""
@@ -31,7 +32,7 @@ class EvolutionaryStrategy:
     def __init__(self, space: Space, *, parents: int = 8) -> None:
         self._space = space
         self._parents = parents
-        self._population: dict[str, tuple[float, Config]] = {}
+        self._population = Population()
 
     def propose(self, count: int, rng: np.random.Generator) -> list[Config]:
         """Samples only until something was evaluated, then a mixture."""
@@ -42,13 +43,10 @@ class EvolutionaryStrategy:
 
     def observe(self, evaluations: Sequence[Evaluation]) -> None:
         """Failures have no offspring; of repeated evaluations the latest counts."""
-        for evaluation in evaluations:
-            if evaluation.cost is not None:
-                self._population[config_id(evaluation.config)] = (evaluation.cost, evaluation.config)
+        self._population.observe(evaluations)
 
     def _ranked(self) -> list[Config]:
-        best = sorted(self._population.items(), key=lambda item: (item[1][0], item[0]))[: self._parents]
-        return [config for _, (_, config) in best]
+        return [config for _, config in self._population.best(self._parents)]
 
     def _offspring(self, ranked: list[Config], rng: np.random.Generator) -> Config:
         kind = rng.random()

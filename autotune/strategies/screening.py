@@ -17,6 +17,7 @@ from autotune.errors import SpaceError
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.strategies.population import Population
 
 _PARENTS: Final = 3
 _BETTER: Final = 0.9995
@@ -51,7 +52,7 @@ class ScreeningStrategy:
         self._space = space
         self._roles = space.roles
         self._known: set[str] = {config_id(space.default)}
-        self._population: dict[str, tuple[float, LayoutConfig]] = {}
+        self._population = Population()
 
     def propose(self, count: int, rng: np.random.Generator) -> list[Config]:
         """New configs only."""
@@ -72,15 +73,12 @@ class ScreeningStrategy:
 
     def observe(self, evaluations: Sequence[Evaluation]) -> None:
         """Failures have no offspring; of repeated evaluations the latest counts."""
-        for evaluation in evaluations:
-            assert isinstance(evaluation.config, LayoutConfig)
-            self._known.add(config_id(evaluation.config))
-            if evaluation.cost is not None and evaluation.config.orders:
-                self._population[config_id(evaluation.config)] = (evaluation.cost, evaluation.config)
+        self._known |= {config_id(evaluation.config) for evaluation in evaluations}
+        self._population.observe(evaluations)
 
     def _parents(self) -> list[LayoutConfig]:
-        best = sorted(self._population.items(), key=lambda item: (item[1][0], item[0]))[:_PARENTS]
-        return [config for _, (cost, config) in best if cost < _BETTER]
+        best = self._population.best(_PARENTS)
+        return [config for cost, config in best if cost < _BETTER and isinstance(config, LayoutConfig)]
 
     def _configs(self, rng: np.random.Generator) -> Iterator[LayoutConfig]:
         """Mixtures of parents first, then decision after decision in random order."""
