@@ -103,7 +103,7 @@ def main() -> None:
             for way in ("guided", "random"):
                 best = np.array(
                     [
-                        best_so_far(known, WAYS[way], prepared, space, options.budget, seed)
+                        best_so_far(known, WAYS[way], prepared, space, options.budget, seed).costs
                         for seed in range(options.seeds)
                     ]
                 )
