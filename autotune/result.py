@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 SMALLEST_GAIN = 0.05
 """A gain that is never called one: identical copies of a program differ by up to 4.2 % (xla_cpu.md, section 1)."""
 
+_SAME_GAIN = 0.005
+"""Two gains closer than this are not told apart in words."""
+
+WEIGHED_CYCLES = "weighed_cycles"
+"""The detail of an evaluation that has the compiler's cycles weighed by kind of kernel."""
+
 _BACKEND_ONLY = "Compile it with run_backend_only (executable_build_options of CompileOptionsProto)."
 
 
@@ -186,13 +192,31 @@ class SearchResult:
             unit = f"estimated (compiler cycles, {self.target.name.replace(':', ' ', 1)})"
             unit += f"; {self.prepared.caveat}" if self.prepared.caveat else ""
             if self.improved:
-                return f"{self.speedup:.3f}x fewer cycles than the default: {unit}"
+                return f"{self.speedup:.3f}x fewer cycles than the default{self._weighed()}: {unit}"
             return f"no config has fewer cycles than the default: {unit}; use the default"
         if self.improved:
             ties = f"; no faster than {', '.join(self.ties)} by more than that" if self.ties else ""
             return f"{self.speedup:.2f}x faster than the default (measured, noise {self.noise:.1%}{ties})"
         noise = f"nothing beats the default by more than the noise of {self.noise:.1%}"
         return f"no difference found ({noise}): use the default"
+
+    @property
+    def weighed_speedup(self) -> float | None:
+        """Default over best in cycles that are weighed by kind of kernel, see `autotune.targets.tpu.kernel_kinds`.
+
+        None where they are not known: of measurements, and of estimates that were recorded before these were kept.
+        """
+        if self.target.label is not LabelKind.ESTIMATED:
+            return None
+        default, best = (each.details.get(WEIGHED_CYCLES) for each in (self.default, self.best))
+        return default / best if isinstance(default, float) and isinstance(best, float) and best > 0 else None
+
+    def _weighed(self) -> str:
+        gain = self.weighed_speedup
+        if gain is None or abs(gain / self.speedup - 1.0) < _SAME_GAIN:
+            return ""
+        doubt = ", so it may be none: measure it" if gain < 1.0 + _SAME_GAIN else ""
+        return f" ({gain:.3f}x when kinds of kernels are weighed as measured on a TPU v3{doubt})"
 
     def to_json(self) -> JsonObject:
         """Everything a machine may want to know, without the programs themselves."""
@@ -225,6 +249,7 @@ class SearchResult:
             "verdict": self.verdict,
             "improved": self.improved,
             "speedup": self.speedup,
+            "weighed_speedup": self.weighed_speedup if self.improved else None,
             "noise": self.noise,
             "default": evaluation_json(self.default),
             "best": evaluation_json(self.best) | {"decisions": self.space.explain(self.best.config)},

@@ -23,64 +23,37 @@ program, with its interval. Costs that differ by less than 0.1 % are ties.
 from __future__ import annotations
 
 import argparse
-import json
-import lzma
-import math
-import tarfile
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import REPOSITORY, parser, publish
+from benchmarks.common import parser, publish
+from benchmarks.unseen_families import (
+    Collection,
+    Judged,
+    Ranking,
+    Scorer,
+    Scores,
+    collections_in,
+    descriptor_scorer,
+    open_collection,
+    taus,
+    unpack,
+)
 from cost_model import CostModel
-from cost_model.descriptors.architecture import DescriptorArchitecture
 from cost_model.descriptors.base import Descriptors
-from cost_model.descriptors.scoring import tensors_of
-from cost_model.metrics import bootstrap_interval, kendall_tau, top_k_slowdown
-from training.collecting.drawing import FIXED, NEAR, RANDOM
-from training.collecting.programs import family_of
-from training.data.collections import SPLITS, available_splits
-from training.data.store import StoredGraph, open_split
-from training.descriptors import DescriptorRecipe, Example, default_recipe, describe_programs, train_descriptors
+from cost_model.metrics import bootstrap_interval, top_k_slowdown
+from training.collecting.drawing import NEAR, RANDOM
 from training.evaluation.evaluate import score_graphs
 from training.recipes import override, published
 from training.trainer import MODEL, Hardware, train
 
-DATASETS: Final = REPOSITORY / "training" / "datasets"
 LEARNED: Final = "descriptors"
-_TIE: Final = 1e-3
-_FEWEST: Final = {"layout": 4, "tile": 10}
-"""Configs that a program must have to be judged."""
-
-Scores = NDArray[np.floating[Any]]
-Ranking = Mapping[str, Scores]
-"""Scores of every program, by its name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """A program."""
-
-    graph: StoredGraph
-    example: Example
-    ways: NDArray[np.str_]
-
-    @property
-    def family(self) -> str:
-        """Of the program."""
-        return family_of(self.graph.name)
-
-    @property
-    def costs(self) -> NDArray[np.float64]:
-        """With costs that are nearly equal made equal."""
-        logarithms = self.example.log_costs - self.example.log_costs.min()
-        return np.asarray(np.exp(np.round(logarithms / _TIE) * _TIE))
 
 
 def main() -> None:
@@ -88,10 +61,9 @@ def main() -> None:
     options = _options()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
-        data = options.data or _unpack(Path(temporary) / "data")
-        names = list(dict.fromkeys(name for name, _ in available_splits(data) if "-" in name))
-        for name in options.collections or names:
-            rows += _judge(data, name, Path(temporary) / "store", options)
+        data = options.data or unpack(Path(temporary) / "data")
+        for name in options.collections or collections_in(data):
+            rows += _judge(open_collection(data, name, Path(temporary) / "store", options.members), options)
     publish(f"rankers of unseen families, {options.folds} folds, {options.seeds} seeds", rows, options.json)
 
 
@@ -108,56 +80,30 @@ def _options() -> argparse.Namespace:
     return arguments.parse_args()
 
 
-def _unpack(folder: Path) -> Path:
-    """The collections that are in the repository."""
-    for path in sorted(DATASETS.glob("*.tar.xz")):
-        with lzma.open(path) as file, tarfile.open(fileobj=file) as archive:
-            archive.extractall(folder, filter="data")
-    return folder
-
-
-def _judge(data: Path, name: str, store: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    kind = name.partition("-")[0]
-    splits = [open_split(data, name, split, store=store) for split in SPLITS if (name, split) in available_splits(data)]
-    manifest = splits[0].manifest
-    assert manifest is not None
-    recipe = default_recipe("tile" if kind == "tile" else "layout", manifest.device)
-    architecture = replace(recipe.architecture, members=options.members)
-    recipe = replace(recipe, architecture=architecture, iterations=options.iterations or recipe.iterations)
-    graphs = [graph for split in splits for graph in split]
-    programs = [
-        Judged(graph, example, _ways(data / name, graph))
-        for graph, example in zip(graphs, describe_programs(graphs, architecture), strict=True)
-    ]
-    programs = [each for each in programs if len(each.costs) >= _FEWEST[kind] and np.ptp(each.costs) > 0]
-    families = sorted({each.family for each in programs})
-    print(f"{name}: {len(programs)} programs of {len(families)} families", flush=True)
-    fixed = _fixed_rankers(programs, kind, f"analytical:{manifest.device}", architecture)
-    taus: dict[str, list[NDArray[np.float64]]] = {ranker: [_taus(programs, scores)] for ranker, scores in fixed.items()}
+def _judge(collection: Collection, options: argparse.Namespace) -> list[dict[str, Any]]:
+    programs = collection.programs
+    print(f"{collection.name}: {len(programs)} programs of {len(collection.families)} families", flush=True)
+    fixed = _fixed_rankers(collection)
+    found: dict[str, list[NDArray[np.float64]]] = {ranker: [taus(programs, scores)] for ranker, scores in fixed.items()}
     rankings: dict[str, list[Ranking]] = {ranker: [scores] for ranker, scores in fixed.items()}
     for seed in range(options.seeds):
-        for ranker, scores in _learned_rankers(programs, families, recipe, seed, options).items():
+        for ranker, scores in _learned_rankers(collection, seed, options).items():
             rankings.setdefault(ranker, []).append(scores)
-            taus.setdefault(ranker, []).append(_taus(programs, scores))
-            print(f"  seed {seed}, {ranker}: {np.nanmean(taus[ranker][-1]):.3f}", flush=True)
-    ours = np.mean(taus[LEARNED], axis=0)
-    rows = [_row(name, ranker, programs, rankings[ranker], np.mean(taus[ranker], axis=0), ours) for ranker in rankings]
-    label = {"label": manifest.label.value, "programs": len(programs), "families": len(families)}
-    return [{"collection": row.pop("collection"), **label, **row} for row in rows]
+            found.setdefault(ranker, []).append(taus(programs, scores))
+            print(f"  seed {seed}, {ranker}: {np.nanmean(found[ranker][-1]):.3f}", flush=True)
+    ours = np.mean(found[LEARNED], axis=0)
+    return [
+        {"collection": collection.name}
+        | collection.facts
+        | _row(collection, ranker, rankings[ranker], np.mean(found[ranker], axis=0), ours)
+        for ranker in rankings
+    ]
 
 
-def _ways(folder: Path, graph: StoredGraph) -> NDArray[np.str_]:
-    """How each distinct config was drawn."""
-    drawn = json.loads((folder / "records" / f"{graph.name}.json").read_text())["ways"]
-    ways = np.full(len(graph), FIXED, dtype="<U16")
-    ways[graph.raw_ids] = drawn
-    return ways
-
-
-def _fixed_rankers(
-    programs: Sequence[Judged], kind: str, analytical: str, architecture: DescriptorArchitecture
-) -> dict[str, Ranking]:
+def _fixed_rankers(collection: Collection) -> dict[str, Ranking]:
     """Rankers that learn nothing."""
+    programs, architecture = collection.programs, collection.recipe.architecture
+    analytical = f"analytical:{collection.manifest.device}"
     model = CostModel.load(analytical)
     names = architecture.summary_columns
 
@@ -167,7 +113,7 @@ def _fixed_rankers(
 
     scored = score_graphs(model, [each.graph for each in programs])
     result: dict[str, Ranking] = {analytical: {each.graph.name: each.scores for each in scored}}
-    if kind == "layout":
+    if collection.kind == "layout":
         return result | {"padded copy bytes": column("log_copy_share"), "decided tensors": column("log_decided")}
     if architecture.device != "cpu":
         result["fewest iterations"] = column("log_iterations")
@@ -176,30 +122,21 @@ def _fixed_rankers(
     return result
 
 
-def _learned_rankers(
-    programs: Sequence[Judged],
-    families: Sequence[str],
-    recipe: DescriptorRecipe,
-    seed: int,
-    options: argparse.Namespace,
-) -> dict[str, Ranking]:
+def _learned_rankers(collection: Collection, seed: int, options: argparse.Namespace) -> dict[str, Ranking]:
     """Scores of every program by models that were trained on other families."""
-    order = np.random.default_rng(seed).permutation(len(families))
-    fold = {families[family]: place % options.folds for place, family in enumerate(order)}
+    recipe = replace(collection.recipe, seed=seed, iterations=options.iterations or collection.recipe.iterations)
     result: dict[str, dict[str, Scores]] = {}
     random = np.random.default_rng(seed)
-    for number in range(options.folds):
-        known = [each for each in programs if fold[each.family] != number]
-        unseen = [each for each in programs if fold[each.family] == number]
+    for known, unseen in collection.folds(options.folds, seed):
         scorers = {
-            LEARNED: _descriptors(known, replace(recipe, seed=seed)),
+            LEARNED: descriptor_scorer(known, recipe),
             "boosted trees": _on_columns(known, seed, trees=True),
             "ridge": _on_columns(known, seed, trees=False),
         }
         for share in options.shares:
             some = [known[index] for index in random.permutation(len(known))[: max(1, round(share * len(known)))]]
-            of_all = round(share * len(programs) * (1 - 1 / options.folds))
-            scorers[f"{LEARNED}, {of_all} programs"] = _descriptors(some, replace(recipe, seed=seed))
+            of_all = round(share * len(collection.programs) * (1 - 1 / options.folds))
+            scorers[f"{LEARNED}, {of_all} programs"] = descriptor_scorer(some, recipe)
         if options.published:
             scorers["published network"] = _published(known, seed, options.published)
         for ranker, score in scorers.items():
@@ -208,18 +145,7 @@ def _learned_rankers(
     return dict(result)
 
 
-def _descriptors(known: Sequence[Judged], recipe: DescriptorRecipe) -> Callable[[Judged], Scores]:
-    network = train_descriptors(recipe, [each.example for each in known])
-
-    def score(program: Judged) -> Scores:
-        with torch.inference_mode():
-            scores: Scores = network.score(*tensors_of(program.example.descriptors, torch.device("cpu"))).numpy()
-        return scores
-
-    return score
-
-
-def _on_columns(known: Sequence[Judged], seed: int, *, trees: bool, most: int = 60) -> Callable[[Judged], Scores]:
+def _on_columns(known: Sequence[Judged], seed: int, *, trees: bool, most: int = 60) -> Scorer:
     """Regression of logarithms of costs, relative to the mean of their program; every program counts the same."""
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import Ridge
@@ -247,7 +173,7 @@ def _columns(descriptors: Descriptors) -> NDArray[np.float64]:
     return np.concatenate([descriptors.summary, np.sign(sums) * np.log1p(np.abs(sums))], axis=1)
 
 
-def _published(known: Sequence[Judged], seed: int, iterations: int) -> Callable[[Judged], Scores]:
+def _published(known: Sequence[Judged], seed: int, iterations: int) -> Scorer:
     recipe = published(known[0].graph.collection)
     recipe = override(recipe, {"iterations": iterations, "seed": seed})
     with tempfile.TemporaryDirectory() as folder:
@@ -256,37 +182,24 @@ def _published(known: Sequence[Judged], seed: int, iterations: int) -> Callable[
     return lambda program: next(iter(score_graphs(model, [program.graph]))).scores
 
 
-def _taus(programs: Sequence[Judged], ranking: Ranking, way: str | None = None) -> NDArray[np.float64]:
-    """Kendall's tau of every program; nan where it is not defined."""
-    found = []
-    for each in programs:
-        # The default belongs to both ways of drawing.
-        chosen = np.ones(len(each.costs), bool) if way is None else np.isin(each.ways, (way, FIXED))
-        tau = kendall_tau(ranking[each.graph.name][chosen], each.costs[chosen])
-        constant = math.isnan(tau) and np.ptp(each.costs[chosen]) > 0
-        found.append(0.0 if constant else tau)  # a ranker that says nothing is no better than chance
-    return np.array(found)
-
-
 def _row(
-    collection: str,
+    collection: Collection,
     ranker: str,
-    programs: Sequence[Judged],
     rankings: Sequence[Ranking],
-    taus: NDArray[np.float64],
+    found: NDArray[np.float64],
     ours: NDArray[np.float64],
 ) -> dict[str, Any]:
-    low, high = bootstrap_interval(taus[~np.isnan(taus)], 0)
-    row: dict[str, Any] = {"collection": collection, "ranker": ranker, "tau": float(np.nanmean(taus))}
-    row |= {"tau_low": low, "tau_high": high}
-    if collection.startswith("layout"):
+    programs = collection.programs
+    low, high = bootstrap_interval(found[~np.isnan(found)], 0)
+    row: dict[str, Any] = {"ranker": ranker, "tau": float(np.nanmean(found)), "tau_low": low, "tau_high": high}
+    if collection.kind == "layout":
         for way in (NEAR, RANDOM):
-            row[way] = float(np.nanmean([np.nanmean(_taus(programs, ranking, way)) for ranking in rankings]))
+            row[way] = float(np.nanmean([np.nanmean(taus(programs, ranking, way)) for ranking in rankings]))
     for k in (1, 5):
         slow = [top_k_slowdown(ranking[p.graph.name], p.costs, k) for ranking in rankings for p in programs]
         row[f"top_{k}"] = float(np.mean(slow))
     if ranker != LEARNED:
-        difference = ours - taus
+        difference = ours - found
         difference = difference[~np.isnan(difference)]
         row["better_by"] = float(difference.mean())
         row["better_low"], row["better_high"] = bootstrap_interval(difference, 0)

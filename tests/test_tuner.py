@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from autotune import api
 from autotune.database import Database
 from autotune.errors import AutotuneError, DefaultFailedError
-from autotune.evaluation import Failed, FailureReason, LabelKind
+from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, LabelKind
 from autotune.hlo.graph import program_graph
 from autotune.result import SMALLEST_GAIN, SearchResult
 from autotune.spaces.base import Config, Space, config_id
@@ -291,3 +292,33 @@ def test_of_estimated_layouts_all_but_the_worst_have_a_chance(label: LabelKind) 
     worst = config_id(proposals[-1])
     assert (worst in chosen) is (label is LabelKind.MEASURED), "elsewhere some are drawn from all"
     assert chosen >= {config_id(each) for each in proposals} - {worst}
+
+
+@pytest.mark.parametrize(
+    ("weighed", "words"),
+    [
+        (0.8, "1.250x fewer cycles than the default: estimated"),
+        (
+            0.9,
+            "1.250x fewer cycles than the default (1.111x when kinds of kernels are weighed as measured on a TPU v3): ",
+        ),
+        (1.1, "(0.909x when kinds of kernels are weighed as measured on a TPU v3, so it may be none: measure it): "),
+        (None, "1.250x fewer cycles than the default: estimated"),
+    ],
+)
+def test_a_gain_that_depends_on_kinds_of_kernels_is_said_to(weighed: float | None, words: str, database: Path) -> None:
+    class Compiler(KnownTarget):
+        def evaluate(
+            self, prepared: PreparedProgram, configs: Sequence[Config], *, purpose: str = "search"
+        ) -> list[Evaluation]:
+            def evaluation(config: Config) -> Evaluation:
+                ratio = 1.0 if config == LayoutConfig() else weighed
+                details = {} if ratio is None else {"weighed_cycles": 1000.0 * ratio}
+                return Evaluation(config, Estimated(few_constraints_are_good(config), 1.0), 0.1, purpose, details)
+
+            return [evaluation(config) for config in configs]
+
+    result = search(Compiler(label=LabelKind.ESTIMATED), database)
+    assert words in result.verdict
+    assert result.weighed_speedup == (None if weighed is None else pytest.approx(1 / weighed))
+    assert result.to_json()["weighed_speedup"] == result.weighed_speedup

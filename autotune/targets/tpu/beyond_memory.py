@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from autotune.errors import UnsupportedProgramError
 from autotune.hlo.kernels import Kernel, split_kernels
@@ -80,12 +80,13 @@ class KernelSums:
         own = estimate(xla_pb2.HloModuleProtoWithConfig(hlo_module=program))
         figures = [(each.executions, self._alone(each).figures) for each in kernels]
 
-        def total(name: str) -> int:
+        def total(name: str) -> Any:
             return sum(executions * getattr(each, name) for executions, each in figures)
 
         return replace(
             own,
             cycles=total("cycles"),
+            weighed_cycles=total("weighed_cycles"),
             kernels=total("kernels"),
             unknown=total("unknown"),
             unknown_bytes=total("unknown_bytes"),

@@ -1,8 +1,10 @@
 """What the TPU compiler says a whole program costs, read from the optimised program: an estimate, never a time.
 
 The compiler writes `estimated_cycles` beside every kernel that it tiles. Their sum is what programs are compared by:
-kernels run one after the other on a core. It leaves out what has no estimate (collectives, custom kernels, reshapes
-that move data) and the time spent waiting for asynchronous copies, both of which are counted here instead.
+kernels run one after the other on a core. A cycle of one kind of kernel is not as long as one of another, so there is a
+second sum, weighed by kind (`kernel_kinds`): a gain that is none when weighed is doubtful. Both leave out what has no
+estimate (collectives, custom kernels, reshapes that move data) and the time spent waiting for asynchronous copies, both
+of which are counted here instead.
 
 How often a computation runs:
 - the entry once; a called computation once per call;
@@ -26,6 +28,7 @@ from typing import Any
 from autotune.hlo.loops import Executions, count_executions
 from autotune.hlo.types import leaves
 from autotune.hlo.window_config import read_window_config
+from autotune.targets.tpu.kernel_kinds import WEIGHTS, kind_of
 from autotune.targets.tpu.memory import HBM, VMEM, bytes_in
 from protos import hlo_pb2, xla_data_pb2, xla_pb2
 
@@ -51,6 +54,7 @@ class Figures:
 
     Attributes:
         cycles: sum over the kernels, in cycles of the compiler's model; comparable for one target only.
+        weighed_cycles: the same, each kernel weighed by its kind.
         kernels: instructions that the compiler tiled.
         unknown: instructions that work on more than one hardware tile and have no estimate; `cycles` leaves them out.
         unknown_bytes: read and written by them.
@@ -66,6 +70,7 @@ class Figures:
     """
 
     cycles: int
+    weighed_cycles: float
     kernels: int
     unknown: int
     unknown_bytes: int
@@ -128,7 +133,7 @@ def estimate(compiled: xla_pb2.HloModuleProtoWithConfig) -> CompilerEstimate:
     module = compiled.hlo_module
     executions, figures, runs = _executed(module)
 
-    def total(name: str) -> int:
+    def total(name: str) -> Any:
         return sum(executions.counts[identity] * getattr(figures[identity], name) for identity in runs)
 
     summed = [f.name for f in dataclasses.fields(Figures) if f.name != "vmem_bytes"]
@@ -203,6 +208,11 @@ def _figures_of(computation: hlo_pb2.HloComputationProto, computations: Computat
     moves = _asynchronous_moves(computation, computations)
     return Figures(
         cycles=sum(cycles for cycles in estimates.values() if cycles is not None),
+        weighed_cycles=sum(
+            WEIGHTS[kind_of(instruction, computations)] * cycles
+            for instruction in computation.instructions
+            if (cycles := estimates.get(instruction.id))
+        ),
         kernels=len(estimates),
         unknown=len(unknown),
         unknown_bytes=sum(_bytes([i.shape, *(shapes[o] for o in set(i.operand_ids))]) for i in unknown),

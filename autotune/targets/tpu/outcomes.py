@@ -78,6 +78,7 @@ def executable(
         return failed_outcome(result)
     compiled = xla_pb2.HloModuleProtoWithConfig.FromString(result[0])
     facts = estimate(compiled).to_details() | _decisions(config, prepared, compiled)
-    facts["estimated_cycles"] = facts.pop("cycles")
+    for name in ("cycles", "weighed_cycles"):
+        facts[f"estimated_{name}"] = facts.pop(name)
     facts["optimised_program"] = fingerprint(compiled.hlo_module.SerializeToString(deterministic=True))
     return Executable(for_jax(result[1], compiled.hlo_module), seconds, facts)

@@ -13,11 +13,13 @@ from autotune.hlo import reader
 from autotune.targets.isolation import run_in_child
 from autotune.targets.tpu.compiler import TpuCompiler
 from autotune.targets.tpu.estimate import CompilerEstimate, estimate
+from autotune.targets.tpu.kernel_kinds import WEIGHTS, KernelKind, kind_of
 from autotune.targets.tpu.memory import HBM, VMEM, bytes_in, tiled_bytes
 from autotune.targets.tpu.options import compile_options
 from protos import hlo_pb2, xla_pb2
 
 LARGEST = 2**63 - 1
+CONTRACTED = "lhs_contracting_dims={1}, rhs_contracting_dims={1}"
 
 
 def notes(cycles: int, **others: object) -> str:
@@ -131,6 +133,50 @@ def test_cycles_are_summed_over_what_runs(program: CompilerEstimate) -> None:
     assert program.cycles == 1_001 + 4 * 10 + 4 * 3 * 100 + 100_000
     assert program.kernels == 3 + 4 + 4 * 3 + 1
     assert program.unknown_loops == ()
+
+
+def test_cycles_are_weighed_by_kind_of_kernel(program: CompilerEstimate) -> None:
+    # the copy, and the fusion that is nothing but a copy
+    assert program.weighed_cycles == pytest.approx(program.cycles - (1 - WEIGHTS[KernelKind.COPY]) * 1_001)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "fused", "kind"),
+    [
+        ("f32[8,128] copy(p)", "f32[8,128] negate(q)", KernelKind.COPY),
+        ("f32[128,8] transpose(p), dimensions={1,0}", "f32[8,128] negate(q)", KernelKind.COPY),
+        ("f32[8,128] tanh(p)", "f32[8,128] negate(q)", KernelKind.OTHER),
+        (f"f32[8,8] dot(p, p), {CONTRACTED}", "f32[8,128] negate(q)", KernelKind.PRODUCT),
+        ("f32[8,128] fusion(p), kind=kLoop, calls=fused", "f32[8,128] negate(q)", KernelKind.OTHER),
+        ("f32[8,128] fusion(p), kind=kLoop, calls=fused", "f32[8,128] copy(q)", KernelKind.COPY),
+        ("f32[8,8] fusion(p), kind=kOutput, calls=fused", f"f32[8,8] dot(q, q), {CONTRACTED}", KernelKind.PRODUCT),
+        (
+            "u32[8,128] fusion(s), kind=kLoop, calls=fused",
+            "(u64[2], u32[8,128]) rng-bit-generator(q), algorithm=rng_default",
+            KernelKind.RANDOM,
+        ),
+    ],
+)  # fmt: skip
+def test_kinds_of_kernels(kernel: str, fused: str, kind: KernelKind) -> None:
+    argument = "u64[2]" if "(s)" in kernel else "f32[8,128]"
+    root = "ROOT r" if not fused.startswith("(") else "r"
+    extra = "" if root != "r" else "\n  ROOT g = u32[8,128] get-tuple-element(r), index=1"
+    module = parse(
+        f"HloModule m\n\nfused {{\n  q = {argument} parameter(0)\n  {root} = {fused}{extra}\n}}\n\n"
+        "ENTRY e {\n  p = f32[8,128] parameter(0)\n  s = u64[2] parameter(1)\n"
+        f"  ROOT k = {kernel}\n}}\n"
+    )
+    computations = {each.id: each for each in module.computations}
+    entry = computations[module.entry_computation_id]
+    assert kind_of(entry.instructions[-1], computations) is kind
+
+
+def test_weights_are_those_of_the_benchmark(repo_root: Path) -> None:
+    document = json.loads((repo_root / "benchmarks" / "results" / "kernel_weights.json").read_text())
+    measured = {row["kind"]: row["weight"] for row in document["rows"] if "weight" in row}
+    for kind, weight in WEIGHTS.items():
+        if kind is not KernelKind.OTHER:  # its kernels took a microsecond: not taken over, see `WEIGHTS`
+            assert measured[kind.value] == pytest.approx(weight, abs=0.01)
 
 
 def test_moves_are_counted_by_kind_and_by_turn(program: CompilerEstimate) -> None:

@@ -1,0 +1,178 @@
+"""Programs of collections, rankers that learn from some families of them, and how well these rank the others.
+
+Shared by the benchmarks that judge rankers on families that they have not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.common import REPOSITORY
+from cost_model.descriptors.scoring import tensors_of
+from cost_model.metrics import kendall_tau
+from training.collecting.drawing import FIXED
+from training.collecting.programs import family_of
+from training.data.collections import SPLITS, available_splits
+from training.data.manifest import Manifest
+from training.data.store import StoredGraph, open_split
+from training.descriptors import DescriptorRecipe, Example, default_recipe, describe_programs, train_descriptors
+
+DATASETS: Final = REPOSITORY / "training" / "datasets"
+_TIE: Final = 1e-3
+_FEWEST: Final = {"layout": 4, "tile": 10}
+"""Configs that a program must have to be judged."""
+
+Scores = NDArray[np.floating[Any]]
+Ranking = Mapping[str, Scores]
+"""Scores of every program, by its name."""
+Scorer = Callable[["Judged"], Scores]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A program."""
+
+    graph: StoredGraph
+    example: Example
+    ways: NDArray[np.str_]
+    """How each of its configs was drawn."""
+
+    @property
+    def family(self) -> str:
+        """Of the program."""
+        return family_of(self.graph.name)
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """With costs that are nearly equal made equal."""
+        logarithms = self.example.log_costs - self.example.log_costs.min()
+        return np.asarray(np.exp(np.round(logarithms / _TIE) * _TIE))
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """The programs of a collection that can be judged.
+
+    Attributes:
+        name: of the collection.
+        manifest: what its labels are.
+        programs: with at least a few configs, whose costs differ.
+        recipe: by which descriptor networks are trained for it, with fewer members than those that ship.
+    """
+
+    name: str
+    manifest: Manifest
+    programs: Sequence[Judged]
+    recipe: DescriptorRecipe
+
+    @property
+    def kind(self) -> str:
+        """What its configs choose: layout or tile."""
+        return self.name.partition("-")[0]
+
+    @property
+    def families(self) -> list[str]:
+        """Of its programs."""
+        return sorted({each.family for each in self.programs})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For a row of a table."""
+        return {"label": self.manifest.label.value, "programs": len(self.programs), "families": len(self.families)}
+
+    def folds(self, count: int, seed: int) -> Iterator[tuple[list[Judged], list[Judged]]]:
+        """Deals the families: for each fold the programs of all others, and its own."""
+        families = self.families
+        order = np.random.default_rng(seed).permutation(len(families))
+        fold = {families[family]: place % count for place, family in enumerate(order)}
+        for number in range(count):
+            yield (
+                [each for each in self.programs if fold[each.family] != number],
+                [each for each in self.programs if fold[each.family] == number],
+            )
+
+
+def unpack(folder: Path) -> Path:
+    """The collections that are in the repository, in a folder that is made for them."""
+    for path in sorted(DATASETS.glob("*.tar.xz")):
+        with lzma.open(path) as file, tarfile.open(fileobj=file) as archive:
+            archive.extractall(folder, filter="data")
+    return folder
+
+
+def collections_in(data: Path) -> list[str]:
+    """The names of collections made by `autotune collect`."""
+    return list(dict.fromkeys(name for name, _ in available_splits(data) if "-" in name))
+
+
+def open_collection(data: Path, name: str, store: Path, members: int) -> Collection:
+    """Reads and describes a collection.
+
+    Args:
+        data: the folder of the collections.
+        name: of one.
+        store: where its files are converted to.
+        members: of the recipe's networks.
+    """
+    kind = name.partition("-")[0]
+    splits = [open_split(data, name, split, store=store) for split in SPLITS if (name, split) in available_splits(data)]
+    manifest = splits[0].manifest
+    assert manifest is not None
+    recipe = default_recipe("tile" if kind == "tile" else "layout", manifest.device)
+    recipe = replace(recipe, architecture=replace(recipe.architecture, members=members))
+    graphs = [graph for split in splits for graph in split]
+    programs = [
+        Judged(graph, example, _ways(data / name, graph))
+        for graph, example in zip(graphs, describe_programs(graphs, recipe.architecture), strict=True)
+    ]
+    programs = [each for each in programs if len(each.costs) >= _FEWEST[kind] and np.ptp(each.costs) > 0]
+    return Collection(name, manifest, programs, recipe)
+
+
+def descriptor_scorer(known: Sequence[Judged], recipe: DescriptorRecipe) -> Scorer:
+    """A descriptor network that has learned from programs."""
+    network = train_descriptors(recipe, [each.example for each in known])
+
+    def score(program: Judged) -> Scores:
+        with torch.inference_mode():
+            scores: Scores = network.score(*tensors_of(program.example.descriptors, torch.device("cpu"))).numpy()
+        return scores
+
+    return score
+
+
+def taus(programs: Sequence[Judged], ranking: Ranking, way: str | None = None) -> NDArray[np.float64]:
+    """Kendall's tau of every program; nan where it is not defined.
+
+    Args:
+        programs: of n.
+        ranking: scores of each.
+        way: judge only configs drawn in this way; None for all.
+    """
+    found = []
+    for each in programs:
+        # The default belongs to both ways of drawing.
+        chosen = np.ones(len(each.costs), bool) if way is None else np.isin(each.ways, (way, FIXED))
+        tau = kendall_tau(ranking[each.graph.name][chosen], each.costs[chosen])
+        constant = math.isnan(tau) and np.ptp(each.costs[chosen]) > 0
+        found.append(0.0 if constant else tau)  # a ranker that says nothing is no better than chance
+    return np.array(found)
+
+
+def _ways(folder: Path, graph: StoredGraph) -> NDArray[np.str_]:
+    """How each distinct config was drawn."""
+    drawn = json.loads((folder / "records" / f"{graph.name}.json").read_text())["ways"]
+    ways = np.full(len(graph), FIXED, dtype="<U16")
+    ways[graph.raw_ids] = drawn
+    return ways
