@@ -15,8 +15,7 @@ from autotune.ranking import Standing, make_ranker
 from autotune.recorded.kept import keep_program
 from autotune.result import Comparison, SearchResult, noise_level
 from autotune.spaces.base import Config, Space, config_id
-from autotune.strategies.base import Strategy
-from autotune.strategies.screening import ScreeningStrategy
+from autotune.strategies.base import Guidance, Strategy
 from autotune.targets.base import PreparedProgram, Target
 from cost_model import CostModel, ProgramGraph
 
@@ -102,13 +101,8 @@ class Tuner:
         self._prepared = prepared
         self._space = space
         self._strategy = strategy
-        self._model_name = cost_models[0].name if cost_models and strategy.guided else "none"
-        screening = isinstance(strategy, ScreeningStrategy)
-        self._ranker = (
-            make_ranker(cost_models, graph, space, screening=screening, estimated=self._estimated)
-            if strategy.guided
-            else None
-        )
+        self._model_name = cost_models[0].name if cost_models and self._guided else "none"
+        self._ranker = make_ranker(cost_models, graph, space, strategy.guidance, estimated=self._estimated)
         self._database = database
         self._budget = budget
         self._time_limit = time_limit
@@ -179,7 +173,7 @@ class Tuner:
 
     def _choose(self, count: int) -> list[Config]:
         """New configs to evaluate: landmarks first, then what the ranking chooses of many proposals."""
-        if self._strategy.guided:
+        if self._guided:
             landmarks = [config for config in self._space.landmarks if self._is_new(config)]
             if landmarks:
                 return landmarks[:count]
@@ -345,6 +339,10 @@ class Tuner:
             stopped=stopped,
             seconds=seconds,
         )
+
+    @property
+    def _guided(self) -> bool:
+        return self._strategy.guidance is not Guidance.NONE
 
     @property
     def _estimated(self) -> bool:

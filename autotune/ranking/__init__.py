@@ -9,11 +9,12 @@ from autotune.ranking.base import Standing as Standing
 from autotune.ranking.effects_ranker import EffectsRanker
 from autotune.ranking.residual_ranker import ResidualRanker
 from autotune.spaces.base import Space
+from autotune.strategies.base import Guidance
 from cost_model import CostModel, ProgramGraph
 
 
 def make_ranker(
-    models: Sequence[CostModel], graph: ProgramGraph | None, space: Space, *, screening: bool, estimated: bool
+    models: Sequence[CostModel], graph: ProgramGraph | None, space: Space, guidance: Guidance, *, estimated: bool
 ) -> Ranker | None:
     """The ranker of a search; None where there is nothing to rank by.
 
@@ -21,9 +22,11 @@ def make_ranker(
         models: cost models, the preferred one first; may be none.
         graph: the program as they see it; None without models.
         space: of the configs.
-        screening: whether proposals take few decisions each, so that the effect of each can be learned.
+        guidance: what the strategy asks for; effects can be learned where the space has factors.
         estimated: whether costs are a compiler's estimates.
     """
-    if screening and space.factors([space.default]) is not None:
+    if guidance is Guidance.NONE:
+        return None
+    if guidance is Guidance.EFFECTS and space.factors([space.default]) is not None:
         return EffectsRanker(models, graph, space)
     return ResidualRanker(models, graph, space, estimated=estimated) if models and graph is not None else None

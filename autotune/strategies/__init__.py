@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from autotune.spaces.base import Space
 from autotune.spaces.layout import LayoutSpace
-from autotune.strategies.base import Strategy
+from autotune.strategies.base import Guidance, Strategy
 from autotune.strategies.evolutionary import EvolutionaryStrategy
 from autotune.strategies.random import RandomStrategy
 from autotune.strategies.screening import ScreeningStrategy
@@ -26,4 +26,4 @@ STRATEGIES: dict[str, Callable[[Space], Strategy]] = {
 }
 """What `--strategy` may be; "auto" is screening for layouts of a TPU and evolution for everything else."""
 
-__all__ = ["AUTO", "STRATEGIES", "Strategy"]
+__all__ = ["AUTO", "STRATEGIES", "Guidance", "Strategy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -9,6 +10,14 @@ import numpy as np
 
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config
+
+
+class Guidance(enum.Enum):
+    """Who chooses among the proposals of a strategy."""
+
+    NONE = "none"  # chance
+    SCORES = "scores"  # the cost models, adapted to the evaluations
+    EFFECTS = "effects"  # what the evaluations teach about each decision, and the cost models: see `Space.factors`
 
 
 class Strategy(Protocol):
@@ -20,8 +29,8 @@ class Strategy(Protocol):
         ...
 
     @property
-    def guided(self) -> bool:
-        """Whether the tuner should let a cost model choose among many proposals."""
+    def guidance(self) -> Guidance:
+        """Who chooses among many proposals."""
         ...
 
     def propose(self, count: int, rng: np.random.Generator) -> list[Config]:

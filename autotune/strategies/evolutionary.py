@@ -12,6 +12,7 @@ import numpy as np
 
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, Space
+from autotune.strategies.base import Guidance
 from autotune.strategies.population import Population
 
 _FRESH, _MUTATED = 0.3, 0.5
@@ -27,7 +28,7 @@ class EvolutionaryStrategy:
     """
 
     name = "evolutionary"
-    guided = True
+    guidance = Guidance.SCORES
 
     def __init__(self, space: Space, *, parents: int = 8) -> None:
         self._space = space

@@ -8,6 +8,7 @@ import numpy as np
 
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, Space
+from autotune.strategies.base import Guidance
 
 
 class RandomStrategy:
@@ -18,7 +19,7 @@ class RandomStrategy:
     """
 
     name = "random"
-    guided = False
+    guidance = Guidance.NONE
 
     def __init__(self, space: Space) -> None:
         self._space = space

@@ -17,6 +17,7 @@ from autotune.errors import SpaceError
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.strategies.base import Guidance
 from autotune.strategies.population import Population
 
 _PARENTS: Final = 3
@@ -44,7 +45,7 @@ class ScreeningStrategy:
     """
 
     name = "screening"
-    guided = True
+    guidance = Guidance.EFFECTS
 
     def __init__(self, space: Space) -> None:
         if not isinstance(space, LayoutSpace) or space.roles is None:

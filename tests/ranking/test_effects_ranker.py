@@ -14,6 +14,7 @@ from autotune.ranking.effects_ranker import EffectsRanker
 from autotune.ranking.residual_ranker import ResidualRanker
 from autotune.spaces.base import Config
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.strategies import Guidance
 from cost_model import CostModel
 from tests import programs
 from tests.ranking.test_residual_ranker import NOISE, RIGHT, WRONG
@@ -52,10 +53,11 @@ def _sum_of_effects(config: LayoutConfig) -> float:
 def test_a_screening_of_roles_learns_effects_and_all_else_what_is_alike(space: LayoutSpace) -> None:
     graph = program_graph(programs.two_dots())
     cpu = LayoutSpace(programs.two_dots().proto)
-    assert isinstance(make_ranker([], None, space, screening=True, estimated=True), EffectsRanker)
-    assert isinstance(make_ranker([RIGHT], graph, space, screening=False, estimated=True), ResidualRanker)
-    assert isinstance(make_ranker([RIGHT], graph, cpu, screening=True, estimated=False), ResidualRanker)
-    assert make_ranker([], None, cpu, screening=True, estimated=False) is None
+    assert isinstance(make_ranker([], None, space, Guidance.EFFECTS, estimated=True), EffectsRanker)
+    assert isinstance(make_ranker([RIGHT], graph, space, Guidance.SCORES, estimated=True), ResidualRanker)
+    assert isinstance(make_ranker([RIGHT], graph, cpu, Guidance.EFFECTS, estimated=False), ResidualRanker)
+    assert make_ranker([], None, cpu, Guidance.EFFECTS, estimated=False) is None
+    assert make_ranker([RIGHT], graph, space, Guidance.NONE, estimated=True) is None
 
 
 def test_good_decisions_are_put_together(space: LayoutSpace) -> None:
