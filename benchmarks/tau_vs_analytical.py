@@ -10,6 +10,8 @@ a model that has seen no program of its family. Three seeds, each with a deal of
 - descriptors, N programs: the same, trained on so many of the programs (--shares .25 .5 of them): the learning curve.
 - boosted trees, ridge: on the same columns (layouts: those of the config as a whole, and sums over its items).
 - published network: the 2nd-place solution's (--published ITERATIONS; it takes an hour, so it is left out by default).
+- noise of the labels (of measured collections): the limit. The costs themselves, with noise as large as theirs: what
+  a ranker would reach that knew the true costs.
 - analytical: our own model. For layouts also: padded bytes of the copies that orders other than the default need, and
   how many tensors are decided; for tiles the fewest iterations (tiles of the output times steps of the kernel), the
   fewest tiles of the output alone, and the largest tile.
@@ -54,6 +56,7 @@ from training.recipes import override, published
 from training.trainer import MODEL, Hardware, train
 
 LEARNED: Final = "descriptors"
+LIMIT: Final = "noise of the labels"
 
 
 def main() -> None:
@@ -127,6 +130,8 @@ def _learned_rankers(collection: Collection, seed: int, options: argparse.Namesp
     recipe = replace(collection.recipe, seed=seed, iterations=options.iterations or collection.recipe.iterations)
     result: dict[str, dict[str, Scores]] = {}
     random = np.random.default_rng(seed)
+    if any(each.noise for each in collection.programs):
+        result[LIMIT] = {each.graph.name: _with_noise(each, seed) for each in collection.programs}
     for known, unseen in collection.folds(options.folds, seed):
         scorers = {
             LEARNED: descriptor_scorer(known, recipe),
@@ -143,6 +148,11 @@ def _learned_rankers(collection: Collection, seed: int, options: argparse.Namesp
             for each in unseen:
                 result.setdefault(ranker, {})[each.graph.name] = score(each)
     return dict(result)
+
+
+def _with_noise(program: Judged, seed: int) -> Scores:
+    random = np.random.default_rng(seed)
+    return program.example.log_costs + random.normal(0.0, program.noise, len(program.example.log_costs))
 
 
 def _on_columns(known: Sequence[Judged], seed: int, *, trees: bool, most: int = 60) -> Scorer:

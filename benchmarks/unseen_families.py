@@ -30,6 +30,9 @@ from training.descriptors import DescriptorRecipe, Example, default_recipe, desc
 
 DATASETS: Final = REPOSITORY / "training" / "datasets"
 _TIE: Final = 1e-3
+_MEDIAN_DIFFERENCE: Final = 0.954
+"""Median difference of two normal numbers of standard deviation 1."""
+
 _FEWEST: Final = {"layout": 4, "tile": 10}
 """Configs that a program must have to be judged."""
 
@@ -41,12 +44,20 @@ Scorer = Callable[["Judged"], Scores]
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A program."""
+    """A program.
+
+    Attributes:
+        graph: with its costs.
+        example: the same, described.
+        ways: how each of its configs was drawn.
+        noise: standard deviation of a measured cost, relative to it, by what configs that compile to the same program
+            (or, without such, copies of the default) differ by; 0 for estimates.
+    """
 
     graph: StoredGraph
     example: Example
     ways: NDArray[np.str_]
-    """How each of its configs was drawn."""
+    noise: float = 0.0
 
     @property
     def family(self) -> str:
@@ -133,7 +144,7 @@ def open_collection(data: Path, name: str, store: Path, members: int) -> Collect
     recipe = replace(recipe, architecture=replace(recipe.architecture, members=members))
     graphs = [graph for split in splits for graph in split]
     programs = [
-        Judged(graph, example, _ways(data / name, graph))
+        Judged(graph, example, *_recorded(data / name, graph))
         for graph, example in zip(graphs, describe_programs(graphs, recipe.architecture), strict=True)
     ]
     programs = [each for each in programs if len(each.costs) >= _FEWEST[kind] and np.ptp(each.costs) > 0]
@@ -170,9 +181,10 @@ def taus(programs: Sequence[Judged], ranking: Ranking, way: str | None = None) -
     return np.array(found)
 
 
-def _ways(folder: Path, graph: StoredGraph) -> NDArray[np.str_]:
-    """How each distinct config was drawn."""
-    drawn = json.loads((folder / "records" / f"{graph.name}.json").read_text())["ways"]
+def _recorded(folder: Path, graph: StoredGraph) -> tuple[NDArray[np.str_], float]:
+    """How each distinct config was drawn, and the noise of the program's costs."""
+    record = json.loads((folder / "records" / f"{graph.name}.json").read_text())
     ways = np.full(len(graph), FIXED, dtype="<U16")
-    ways[graph.raw_ids] = drawn
-    return ways
+    ways[graph.raw_ids] = record["ways"]
+    differences = record.get("noise") or {}
+    return ways, (differences.get("same_program") or differences.get("copies_of_default") or 0.0) / _MEDIAN_DIFFERENCE

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import tau_vs_analytical
+from benchmarks.tau_vs_analytical import LIMIT, _learned_rankers
+from benchmarks.unseen_families import open_collection, taus
 from tests.own_collection import NAME, write_collection
 
 
@@ -30,3 +34,19 @@ def test_every_ranker_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert rows["padded copy bytes"]["tau"] > 0.5
     assert rows["descriptors"]["tau"] > 0.5
     assert rows["ridge"]["better_by"] == pytest.approx(rows["descriptors"]["tau"] - rows["ridge"]["tau"])
+
+
+def test_noise_of_the_labels_bounds_every_ranker(tmp_path: Path) -> None:
+    write_collection(tmp_path / "data")
+    records = tmp_path / "data" / NAME / "records"
+    for number, path in enumerate(sorted(records.glob("*.json"))):
+        same = {"same_program": 0.2, "copies_of_default": 0.01} if number else {"copies_of_default": 0.0954}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"noise": same}))
+    collection = open_collection(tmp_path / "data", NAME, tmp_path / "store", members=1)
+    first, *others = sorted(collection.programs, key=lambda each: each.graph.name)
+    assert first.noise == pytest.approx(0.1)
+    assert [each.noise for each in others] == pytest.approx([0.2 / 0.954] * 5)
+    options = argparse.Namespace(iterations=1, folds=2, shares=[], published=0)
+    rankings = [_learned_rankers(collection, seed, options)[LIMIT] for seed in range(5)]
+    found = np.mean([taus(collection.programs, ranking) for ranking in rankings])
+    assert 0.5 < found < 0.95, "the steps between costs are as large as the noise"
