@@ -20,7 +20,7 @@ def serialized(topology: str, module: bytes, options: bytes) -> bytes:
 
     device = _device(topology)
     compile_options = xla_client.CompileOptions.ParseFromString(options)
-    with jaxlib._mlir_context():
+    with jaxlib.mlir_context():
         code = ir.Module.parse(jaxlib.module_to_stablehlo(module))
         executable = device.client.compile(code, _jax.DeviceList((device,)), compile_options)
     blob: bytes = executable.serialize()
