@@ -39,6 +39,16 @@ def device_keys() -> list[DeviceKey]:
     return []
 
 
+def runs_here(device_kind: str, compiler_version: str) -> bool:
+    """Whether what was tuned for a device and with a compiler was tuned for jax's default device.
+
+    Args:
+        device_kind: as targets describe it.
+        compiler_version: likewise.
+    """
+    return DeviceKey(device_kind, compiler_version) in device_keys()
+
+
 def tpu_keys(device_kind: str) -> list[DeviceKey]:
     """As `device_keys`, for a TPU.
 

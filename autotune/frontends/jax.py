@@ -19,7 +19,7 @@ from autotune.database.tuned import TunedRecord
 from autotune.errors import AutotuneError
 from autotune.frontends.calls import backward_half, forward_half, traceable
 from autotune.frontends.capture import Captured
-from autotune.frontends.device import default_target
+from autotune.frontends.device import default_target, runs_here
 from autotune.frontends.lookup import Lookup
 from autotune.frontends.switch import REQUIRE_CACHED, is_disabled, is_set
 from autotune.hlo.program import Program
@@ -138,7 +138,7 @@ class TunedFunction(TunableFunction):
         super().__init__(
             function,
             known={record.program: record for record in records},
-            compiler_options=records[0].options,
+            compiler_options=records[0].options if _runs_here(records[0]) else None,
             database=database,
             **jit_options,
         )
@@ -184,7 +184,8 @@ def tune(
         kwargs: keyword arguments of the function.
         budget: configs that may be evaluated; with `gradients` for each of the three programs.
         target: who evaluates; "auto" measures on this host's CPU, or, where jax's default device is a TPU, compiles
-            for it (estimated: this process owns the TPU).
+            for it (estimated: this process owns the TPU). What is tuned for another device than jax's does not run in
+            this process (a warning says so), but can be saved for one that has it.
         gradients: whether to tune the two halves of the derivative as well, for functions called under `jax.grad`.
         space: "layout", or "tile" where the target has tiles for the program.
         database: path of the evaluation database; None for the one in the user's folder.
@@ -215,6 +216,10 @@ def tune(
             if results[name].interrupted:
                 break
     return TunedFunction(function, captured, results, records, database=path, **jit_options)
+
+
+def _runs_here(record: TunedRecord) -> bool:
+    return runs_here(record.device_kind, record.compiler_version)
 
 
 def _record(database: Database, result: SearchResult) -> TunedRecord:

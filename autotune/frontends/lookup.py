@@ -11,7 +11,7 @@ from autotune.database.store import default_path
 from autotune.database.tuned import TunedRecord
 from autotune.errors import AutotuneError, NotTunedError
 from autotune.frontends.capture import Captured
-from autotune.frontends.device import device_keys
+from autotune.frontends.device import device_keys, runs_here
 
 logger = logging.getLogger("autotune")
 
@@ -60,6 +60,12 @@ class Lookup:
             if self._required:
                 raise NotTunedError(f"{message}. {self._elsewhere(program.fingerprint)}")
             logger.info("%s: runs as it is", message)
+            return None
+        if not runs_here(record.device_kind, record.compiler_version):
+            logger.warning(
+                "%s was tuned for %s with %s, which is not what jax uses here: runs as it is",
+                *(what, record.device_kind, record.compiler_version),
+            )
             return None
         problem = record.problem
         if not problem and record.improved and dict(record.options) != self._options:

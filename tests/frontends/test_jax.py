@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import pytest
 
 import autotune
 from autotune.errors import AutotuneError, NotTunedError, UnsupportedProgramError
-from autotune.frontends.jax import TunableFunction, capture
+from autotune.frontends.jax import TunableFunction, TunedFunction, capture
 from tests.conftest import REPO_ROOT
 from tests.frontends.forced import force
 from tests.frontends.functions import FUNCTIONS, loss, mlp, mlp_arguments
 
 CONSTRAINT = "LayoutConstraint"
+RESULTS: Any = {"function": None}
+"""What is kept of searches where there was none."""
 
 
 @pytest.fixture
@@ -215,6 +218,21 @@ def test_tune_searches_and_returns_the_function(database: Path) -> None:
     assert_close(jax.grad(loss(tuned))(weights, x), jax.grad(loss(mlp))(weights, x))
     again = autotune.tune(mlp, weights, x, budget=2, database=database, model="none")
     assert again.result.reused >= 2
+
+
+def test_what_was_tuned_for_another_device_does_not_run_here(database: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights, x = mlp_arguments()
+    (record,) = force(database, mlp, weights, x)
+    here = TunedFunction(mlp, capture(mlp, (weights, x), {}), RESULTS, [record], database=database)
+    assert runs_tuned(here, weights, x)
+    flags = {"xla_flag_of_another_compiler": True}
+    foreign = replace(record, device_kind="TPU v5e:1x1, compiler only", compiler_version="libtpu 0", options=flags)
+    there = TunedFunction(mlp, capture(mlp, (weights, x), {}), RESULTS, [foreign], database=database)
+    caplog.clear()
+    assert not runs_tuned(there, weights, x)
+    (message,) = (each.message for each in caplog.records)
+    assert "was tuned for TPU v5e:1x1, compiler only with libtpu 0, which is not what jax uses here" in message
+    assert_close(there(weights, x), jax.jit(mlp)(weights, x))
 
 
 def test_shapes_will_do_in_place_of_arrays(database: Path) -> None:
