@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.hlo import jaxlib
+from autotune.targets.allocator import keep_freed_memory
 from autotune.targets.base import TunedProgram
 from autotune.targets.child import enter_phase
 from autotune.targets.inputs import InputSpec, describe_bytes, make_inputs
@@ -132,6 +133,8 @@ class DeviceWorker:
     """
 
     def __init__(self, platform: str = "cpu") -> None:
+        if platform == "cpu":
+            keep_freed_memory()
         self._device = jaxlib.cpu_device() if platform == "cpu" else jaxlib.attached_device(platform)
         self._default: _Checked | None = None
         self._reference: Reference | None = None
