@@ -24,33 +24,30 @@ differ by less than 0.1 % are ties.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import parser, publish
+from benchmarks.common import publish
 from benchmarks.unseen_families import (
     Collection,
     Judged,
     Scores,
-    collections_in,
-    open_collection,
+    collection_parser,
+    collections,
+    descriptor_scorer,
     taus,
-    unpack,
 )
 from cost_model import TileConfigs
 from cost_model.analytical.roles import Role
 from cost_model.descriptors.architecture import DescriptorArchitecture
 from cost_model.descriptors.network import DescriptorNetwork
-from cost_model.descriptors.scoring import tensors_of
 from cost_model.metrics import bootstrap_interval
-from training.descriptors import DescriptorRecipe, train_descriptors
+from training.descriptors import DescriptorRecipe
 
 AS_IT_IS: Final = "as it is"
 
@@ -194,23 +191,14 @@ def main() -> None:
     """Judge every variant on every collection, and print a table of each."""
     options = _options()
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        data = options.data or unpack(Path(temporary) / "data")
-        for name in options.collections or collections_in(data):
-            collection = open_collection(data, name, Path(temporary) / "store", options.members)
-            rows += list(_judge(collection, options))
+    for collection in collections(options):
+        rows += _judge(collection, options)
     publish(f"parts of the cost models, {options.folds} folds, {options.seeds} seeds", rows, options.json)
 
 
 def _options() -> argparse.Namespace:
-    arguments = parser(__doc__)
-    arguments.add_argument("--data", type=Path, help="the data set; those in training/datasets if not given")
-    arguments.add_argument("--collections", nargs="*", metavar="NAME", help="all in the data set if not given")
+    arguments = collection_parser(__doc__)
     arguments.add_argument("--variants", nargs="*", metavar="NAME", help="all if not given")
-    arguments.add_argument("--folds", type=int, default=6)
-    arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--iterations", type=int, help="of the recipe, where a variant has no number of its own")
-    arguments.add_argument("--members", type=int, default=4, help="of networks; those that ship have 16, or 8")
     return arguments.parse_args()
 
 
@@ -253,16 +241,12 @@ def _taus(
     changed = {each.graph.name: variant.columns(each, recipe.architecture) for each in collection.programs}
     ranking: dict[str, Scores] = {}
     for known, unseen in collection.folds(folds, seed):
-        network = train_descriptors(recipe, [changed[each.graph.name].example for each in known])
-        _keep_parts(network, variant)
-        for each in unseen:
-            arguments = tensors_of(changed[each.graph.name].example.descriptors, torch.device("cpu"))
-            with torch.inference_mode():
-                ranking[each.graph.name] = network.score(*arguments).numpy()
+        score = descriptor_scorer([changed[each.graph.name] for each in known], recipe, partial(_keep_parts, variant))
+        ranking |= {each.graph.name: score(changed[each.graph.name]) for each in unseen}
     return taus(collection.programs, ranking)
 
 
-def _keep_parts(network: DescriptorNetwork, variant: Variant) -> None:
+def _keep_parts(variant: Variant, network: DescriptorNetwork) -> None:
     if not variant.prior:
         network.get_buffer("prior").zero_()
     if not variant.learned:

@@ -21,7 +21,9 @@ from typing import Any, Final
 import numpy as np
 
 from autotune.errors import AutotuneError
+from autotune.hlo.modules import entry_computation
 from autotune.hlo.reader import read
+from autotune.hlo.window_config import PENALTY
 from autotune.targets.tpu.candidates import candidates_of
 from autotune.targets.tpu.compiler import TpuCompiler
 from autotune.targets.tpu.kernel_kinds import KernelKind, kind_of
@@ -32,8 +34,6 @@ from cost_model.npz import read_npz
 from protos import hlo_pb2
 
 _CYCLES_PER_NANOSECOND: Final = 0.94
-_RULED_OUT: Final = 2.0**60
-"""Cycles from which on the compiler does not mean a tile seriously."""
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def _compare(compiler: TpuCompiler, tiles: Path, program: Path) -> dict[str, Any
     except AutotuneError as error:
         print(f"left out: {tiles.stem}: {str(error).partition(chr(10))[0]}", flush=True)
         return None
-    usable = cycles < _RULED_OUT
+    usable = cycles < PENALTY
     if not usable.any():
         print(f"left out: {tiles.stem}: no measured tile is among the compiler's", flush=True)
         return None
@@ -89,7 +89,7 @@ def _compare(compiler: TpuCompiler, tiles: Path, program: Path) -> dict[str, Any
 
 def _kind(module: hlo_pb2.HloModuleProto) -> KernelKind:
     computations = {each.id: each for each in module.computations}
-    entry = computations[module.entry_computation_id]
+    entry = entry_computation(module)
     return kind_of(next(each for each in entry.instructions if each.id == entry.root_id), computations)
 
 

@@ -123,8 +123,7 @@ class Known:
 
     def look_again(self, prepared: PreparedProgram, configs: Iterable[Config]) -> list[Evaluation]:
         """Evaluates configs and the default in one rotation, for longer."""
-        default = LayoutSpace(prepared.module.proto).default
-        distinct = {config_id(each): each for each in (*configs, default)}
+        distinct = {config_id(each): each for each in (*configs, LayoutConfig())}
         return self._target.evaluate(prepared, list(distinct.values()), purpose="confirm")
 
     def prepare(self, program: Any) -> PreparedProgram:
@@ -201,9 +200,11 @@ def best_so_far(
     """What a search has found after each evaluation; of one that ends early the end stands for the rest."""
     costs, configs = [1.0], [space.default]
     for evaluation in search(known, prepared, space, budget, seed)[:budget]:
-        better = evaluation.cost is not None and evaluation.cost < costs[-1]
-        costs.append(evaluation.cost if better and evaluation.cost is not None else costs[-1])
-        configs.append(evaluation.config if better else configs[-1])
+        cost, config = evaluation.cost, evaluation.config
+        if cost is None or cost >= costs[-1]:
+            cost, config = costs[-1], configs[-1]
+        costs.append(cost)
+        configs.append(config)
     missing = budget + 1 - len(costs)
     return Course(np.array(costs[1:] + costs[-1:] * missing), configs[1:] + configs[-1:] * missing)
 
@@ -310,11 +311,8 @@ def _means(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> list[
         return result
     last = {(row["program"], row["way"]): row for row in rows}
     programs = list(dict.fromkeys(row["program"] for row in rows))
-    reached = [
-        last[name, "guided"]["last"] <= (1 + max(_SAME, row["noise"])) * row["last"]
-        for name in programs
-        if (row := last[name, "random"])
-    ]
+    both = [(last[name, "guided"], last[name, "random"]) for name in programs]
+    reached = [guided["last"] <= (1 + max(_SAME, random["noise"])) * random["last"] for guided, random in both]
     text = f"guided at {options.budget} as good as random at {options.random}"
     return [*result, {"program": text, "way": f"{sum(reached)} of {len(programs)} programs"}]
 

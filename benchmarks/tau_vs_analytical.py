@@ -34,18 +34,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import parser, publish
+from benchmarks.common import publish
 from benchmarks.unseen_families import (
     Collection,
     Judged,
     Ranking,
     Scorer,
     Scores,
-    collections_in,
+    collection_parser,
+    collections,
     descriptor_scorer,
-    open_collection,
     taus,
-    unpack,
 )
 from cost_model import CostModel
 from cost_model.descriptors.base import Descriptors
@@ -63,21 +62,13 @@ def main() -> None:
     """Judge every collection, and print a table of each."""
     options = _options()
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        data = options.data or unpack(Path(temporary) / "data")
-        for name in options.collections or collections_in(data):
-            rows += _judge(open_collection(data, name, Path(temporary) / "store", options.members), options)
+    for collection in collections(options):
+        rows += _judge(collection, options)
     publish(f"rankers of unseen families, {options.folds} folds, {options.seeds} seeds", rows, options.json)
 
 
 def _options() -> argparse.Namespace:
-    arguments = parser(__doc__)
-    arguments.add_argument("--data", type=Path, help="the data set; those in training/datasets if not given")
-    arguments.add_argument("--collections", nargs="*", metavar="NAME", help="all in the data set if not given")
-    arguments.add_argument("--folds", type=int, default=6)
-    arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--iterations", type=int, help="of descriptor networks; as many as their recipe has")
-    arguments.add_argument("--members", type=int, default=4, help="of descriptor networks; those that ship have 16")
+    arguments = collection_parser(__doc__)
     arguments.add_argument("--shares", type=float, nargs="*", default=[], help="of the programs, for a learning curve")
     arguments.add_argument("--published", type=int, default=0, metavar="ITERATIONS", help="also the published network")
     return arguments.parse_args()

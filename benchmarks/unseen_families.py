@@ -5,10 +5,12 @@ Shared by the benchmarks that judge rankers on families that they have not seen.
 
 from __future__ import annotations
 
+import argparse
 import json
 import lzma
 import math
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import REPOSITORY
+from benchmarks.common import REPOSITORY, parser
+from cost_model.descriptors.architecture import Space
+from cost_model.descriptors.network import DescriptorNetwork
 from cost_model.descriptors.scoring import tensors_of
 from cost_model.metrics import kendall_tau
 from training.collecting.drawing import FIXED
 from training.collecting.programs import family_of
-from training.data.collections import SPLITS, available_splits
+from training.data.collections import SPLITS, available_splits, collection_of
 from training.data.manifest import Manifest
 from training.data.store import StoredGraph, open_split
 from training.descriptors import DescriptorRecipe, Example, default_recipe, describe_programs, train_descriptors
@@ -90,7 +94,7 @@ class Collection:
     @property
     def kind(self) -> str:
         """What its configs choose: layout or tile."""
-        return self.name.partition("-")[0]
+        return collection_of(self.name).kind
 
     @property
     def families(self) -> list[str]:
@@ -122,9 +126,27 @@ def unpack(folder: Path) -> Path:
     return folder
 
 
-def collections_in(data: Path) -> list[str]:
-    """The names of collections made by `autotune collect`."""
-    return list(dict.fromkeys(name for name, _ in available_splits(data) if "-" in name))
+def collection_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of what `collections` needs, and of how families are dealt and networks trained."""
+    arguments = parser(description)
+    arguments.add_argument("--data", type=Path, help="the data set; those in training/datasets if not given")
+    arguments.add_argument("--collections", nargs="*", metavar="NAME", help="all in the data set if not given")
+    arguments.add_argument("--folds", type=int, default=6)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--iterations", type=int, help="of descriptor networks; as many as their recipe has")
+    arguments.add_argument(
+        "--members", type=int, default=4, help="of descriptor networks; those that ship have 16, or 8"
+    )
+    return arguments
+
+
+def collections(options: argparse.Namespace) -> Iterator[Collection]:
+    """Those asked for, one after the other; by default all that `autotune collect` has made."""
+    with tempfile.TemporaryDirectory() as temporary:
+        data = options.data or unpack(Path(temporary) / "data")
+        made = dict.fromkeys(name for name, _ in available_splits(data) if "-" in name)
+        for name in options.collections or made:
+            yield open_collection(data, name, Path(temporary) / "store", options.members)
 
 
 def open_collection(data: Path, name: str, store: Path, members: int) -> Collection:
@@ -136,11 +158,11 @@ def open_collection(data: Path, name: str, store: Path, members: int) -> Collect
         store: where its files are converted to.
         members: of the recipe's networks.
     """
-    kind = name.partition("-")[0]
+    kind: Space = "tile" if collection_of(name).kind == "tile" else "layout"
     splits = [open_split(data, name, split, store=store) for split in SPLITS if (name, split) in available_splits(data)]
     manifest = splits[0].manifest
     assert manifest is not None
-    recipe = default_recipe("tile" if kind == "tile" else "layout", manifest.device)
+    recipe = default_recipe(kind, manifest.device)
     recipe = replace(recipe, architecture=replace(recipe.architecture, members=members))
     graphs = [graph for split in splits for graph in split]
     programs = [
@@ -151,9 +173,19 @@ def open_collection(data: Path, name: str, store: Path, members: int) -> Collect
     return Collection(name, manifest, programs, recipe)
 
 
-def descriptor_scorer(known: Sequence[Judged], recipe: DescriptorRecipe) -> Scorer:
-    """A descriptor network that has learned from programs."""
+def descriptor_scorer(
+    known: Sequence[Judged], recipe: DescriptorRecipe, change: Callable[[DescriptorNetwork], None] | None = None
+) -> Scorer:
+    """A descriptor network that has learned from programs.
+
+    Args:
+        known: these.
+        recipe: how.
+        change: is made to the network when it has learned.
+    """
     network = train_descriptors(recipe, [each.example for each in known])
+    if change is not None:
+        change(network)
 
     def score(program: Judged) -> Scores:
         with torch.inference_mode():

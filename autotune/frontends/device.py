@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
+from autotune.database.tuned import TunedRecord
 from autotune.targets.host import jaxlib_version
 
 
@@ -39,14 +40,9 @@ def device_keys() -> list[DeviceKey]:
     return []
 
 
-def runs_here(device_kind: str, compiler_version: str) -> bool:
-    """Whether what was tuned for a device and with a compiler was tuned for jax's default device.
-
-    Args:
-        device_kind: as targets describe it.
-        compiler_version: likewise.
-    """
-    return DeviceKey(device_kind, compiler_version) in device_keys()
+def runs_here(record: TunedRecord) -> bool:
+    """Whether a program was tuned for jax's default device, with the compiler that is here."""
+    return DeviceKey(record.device_kind, record.compiler_version) in device_keys()
 
 
 def tpu_keys(device_kind: str) -> list[DeviceKey]:

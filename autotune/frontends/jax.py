@@ -138,7 +138,7 @@ class TunedFunction(TunableFunction):
         super().__init__(
             function,
             known={record.program: record for record in records},
-            compiler_options=records[0].options if _runs_here(records[0]) else None,
+            compiler_options=records[0].options if runs_here(records[0]) else None,
             database=database,
             **jit_options,
         )
@@ -216,10 +216,6 @@ def tune(
             if results[name].interrupted:
                 break
     return TunedFunction(function, captured, results, records, database=path, **jit_options)
-
-
-def _runs_here(record: TunedRecord) -> bool:
-    return runs_here(record.device_kind, record.compiler_version)
 
 
 def _record(database: Database, result: SearchResult) -> TunedRecord:

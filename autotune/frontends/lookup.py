@@ -61,11 +61,9 @@ class Lookup:
                 raise NotTunedError(f"{message}. {self._elsewhere(program.fingerprint)}")
             logger.info("%s: runs as it is", message)
             return None
-        if not runs_here(record.device_kind, record.compiler_version):
-            logger.warning(
-                "%s was tuned for %s with %s, which is not what jax uses here: runs as it is",
-                *(what, record.device_kind, record.compiler_version),
-            )
+        if not runs_here(record):
+            there = f"{record.device_kind} with {record.compiler_version}"
+            logger.warning("%s was tuned for %s, which is not what jax uses here: runs as it is", what, there)
             return None
         problem = record.problem
         if not problem and record.improved and dict(record.options) != self._options:

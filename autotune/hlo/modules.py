@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from protos import hlo_pb2
 
@@ -17,6 +17,22 @@ def instructions(module: hlo_pb2.HloModuleProto) -> Iterator[hlo_pb2.HloInstruct
 def entry_computation(module: hlo_pb2.HloModuleProto) -> hlo_pb2.HloComputationProto:
     """The computation that the program starts with."""
     return next(c for c in module.computations if c.id == module.entry_computation_id)
+
+
+def fused_instructions(
+    instruction: hlo_pb2.HloInstructionProto, computations: Mapping[int, hlo_pb2.HloComputationProto]
+) -> Iterator[hlo_pb2.HloInstructionProto]:
+    """Every instruction inside a fusion and inside the fusions in it; nothing of other instructions.
+
+    Args:
+        instruction: any.
+        computations: of its module, by id.
+    """
+    if instruction.opcode == "fusion":
+        for identity in instruction.called_computation_ids:
+            for inner in computations[identity].instructions:
+                yield inner
+                yield from fused_instructions(inner, computations)
 
 
 def digest(module: bytes) -> str:

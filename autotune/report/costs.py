@@ -15,6 +15,7 @@ import numpy as np
 
 from autotune.hlo.graph import program_graph
 from autotune.hlo.loops import count_executions
+from autotune.hlo.modules import fused_instructions
 from autotune.hlo.types import leaves, shape_bytes, shape_text
 from autotune.report.explanation import CompiledProgram, InstructionCost
 from autotune.targets.tpu.estimate import priced_instructions
@@ -130,12 +131,7 @@ def _fused(instruction: hlo_pb2.HloInstructionProto) -> Iterable[int]:
 
 def _work(instruction: hlo_pb2.HloInstructionProto, computations: Computations) -> str:
     """The three most telling opcodes inside a fusion."""
-    found: set[str] = set()
-    pending = list(_fused(instruction))
-    while pending:
-        for inner in computations[pending.pop()].instructions:
-            found.add(inner.opcode)
-            pending += _fused(inner)
+    found = {inner.opcode for inner in fused_instructions(instruction, computations)}
     return ", ".join([opcode for opcode in _MAIN if opcode in found][:3])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from autotune.hlo.modules import fused_instructions
 from protos import hlo_pb2
 
 
@@ -48,15 +49,7 @@ def kind_of(
         instruction: one that the compiler tiles.
         computations: of its module, by id.
     """
-    opcodes = {instruction.opcode}
-    if instruction.opcode == "fusion":
-        opcodes = set()
-        waiting = list(instruction.called_computation_ids)
-        while waiting:
-            for inner in computations[waiting.pop()].instructions:
-                opcodes.add(inner.opcode)
-                if inner.opcode == "fusion":
-                    waiting += inner.called_computation_ids
+    opcodes = {inner.opcode for inner in fused_instructions(instruction, computations)} or {instruction.opcode}
     work = opcodes - _NO_WORK - {"fusion"}
     if work & _PRODUCTS:
         return KernelKind.PRODUCT
