@@ -55,7 +55,7 @@ class Judged:
         example: the same, described.
         ways: how each of its configs was drawn.
         noise: standard deviation of a measured cost, relative to it, by what configs that compile to the same program
-            (or, without such, copies of the default) differ by; 0 for estimates.
+            (or, without such, configs measured once more in another process) differ by; 0 for estimates.
     """
 
     graph: StoredGraph
@@ -219,4 +219,6 @@ def _recorded(folder: Path, graph: StoredGraph) -> tuple[NDArray[np.str_], float
     ways = np.full(len(graph), FIXED, dtype="<U16")
     ways[graph.raw_ids] = record["ways"]
     differences = record.get("noise") or {}
-    return ways, (differences.get("same_program") or differences.get("copies_of_default") or 0.0) / _MEDIAN_DIFFERENCE
+    return ways, (
+        differences.get("same_program") or differences.get("measured_twice_median") or 0.0
+    ) / _MEDIAN_DIFFERENCE

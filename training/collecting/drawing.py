@@ -76,7 +76,7 @@ def draw(
     space: Space,
     ways: Sequence[str],
     count: int,
-    seed: int,
+    seed: Sequence[int],
     evaluate: Callable[[Sequence[Config], str], Sequence[Evaluation]],
 ) -> bool:
     """Draw configs and have them evaluated until there are enough.
@@ -85,7 +85,7 @@ def draw(
         space: to draw from.
         ways: NEAR, RANDOM or both; they take turns.
         count: configs in all, besides the default and the references. Failed ones count.
-        seed: the same seed, with the same evaluations, draws the same configs.
+        seed: whole numbers of at least 0; the same, with the same evaluations, draw the same configs.
         evaluate: called with the default and the references first, then with each generation and the way it was drawn;
             returns the evaluations. Each way of drawing learns from its own and from the default.
 
@@ -99,7 +99,7 @@ def draw(
         way: STRATEGIES["evolutionary"](_FromDefault(space)) if way == NEAR else STRATEGIES["random"](space)
         for way in ways
     }
-    rngs = {way: np.random.default_rng([seed, place]) for place, way in enumerate((NEAR, RANDOM))}
+    rngs = {way: np.random.default_rng([*seed, place]) for place, way in enumerate((NEAR, RANDOM))}
     for strategy in strategies.values():
         strategy.observe(default)
     drawn = 0

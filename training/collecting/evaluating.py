@@ -96,12 +96,15 @@ class ProgramCollector:
     def run(self, ways: Sequence[str], count: int, seed: int) -> Evaluated:
         """Draw and evaluate until there are enough configs, no others, or no time.
 
+        Every program has draws of its own: two that have the same choices (tiles of products) get different ones.
+
         Raises:
             DefaultFailedError: the default could not be evaluated.
         """
         repeats: tuple[Evaluation, ...] = ()
         try:
-            stopped = ENOUGH if draw(self._space, ways, count, seed, self._evaluate) else USED_UP
+            seeds = (seed, int(self._prepared.program.fingerprint, 16))
+            stopped = ENOUGH if draw(self._space, ways, count, seeds, self._evaluate) else USED_UP
             repeats = self._repeat()
         except _OutOfTime as reason:
             stopped = str(reason)

@@ -106,6 +106,7 @@ def noise(drawn: Sequence[Drawn], repeats: Sequence[Evaluation]) -> dict[str, An
         copies_of_default: median over the rotations of the same for the copies within one.
         same_program: median over pairs of configs with one program of larger over smaller cost, minus one.
         measured_twice: largest over the repeats of larger over smaller cost, minus one.
+        measured_twice_median: the median of the same.
     """
     measured = [each.evaluation for each in drawn if isinstance(each.evaluation.outcome, Measured)]
     outcomes = [each.outcome for each in measured if isinstance(each.outcome, Measured)]
@@ -130,6 +131,7 @@ def noise(drawn: Sequence[Drawn], repeats: Sequence[Evaluation]) -> dict[str, An
         "same_program": statistics.median(pairs) if pairs else None,
         "same_program_pairs": len(pairs),
         "measured_twice": max(again) if again else None,
+        "measured_twice_median": statistics.median(again) if again else None,
         "measured_twice_configs": len(again),
     }
 

@@ -44,6 +44,10 @@ def export_programs(
         list[str] | None, typer.Argument(metavar="NAME...", help="Such as resnet/b8-i64.", show_default=False)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All programs, instead of names.")] = False,
+    products: Annotated[
+        int, typer.Option("--products", min=0, help="So many matrix products of drawn sizes, instead of names.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the drawn sizes.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that trace programs.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -54,11 +58,15 @@ def export_programs(
     from training.commands.progress import CountProgress
     from training.zoo import ZOO, find
     from training.zoo.export import export
+    from training.zoo.products import drawn_products
 
     with reported(as_json, interrupted=GOES_ON):
-        if everything == bool(names):
-            raise TrainingError("zoo export: expected names of programs (see `autotune zoo list`) or --all")
-        chosen = list(ZOO.values()) if everything else [find(name) for name in dict.fromkeys(names or ())]
+        if [everything, bool(names), bool(products)].count(True) != 1:
+            raise TrainingError("zoo export: expected names of programs (see `autotune zoo list`), --all or --products")
+        if products:
+            chosen = drawn_products(products, seed)
+        else:
+            chosen = list(ZOO.values()) if everything else [find(name) for name in dict.fromkeys(names or ())]
         with CountProgress(console(stderr=True), "zoo", doing="lowering", done="programs exported") as progress:
             done = export(chosen, out, workers=min(workers, len(chosen)), progress=progress.update)
     if as_json:

@@ -122,6 +122,16 @@ def test_the_genetic_search_starts_at_the_default(program: Path, tmp_path: Path)
     assert arrays.runtimes.max() <= 4_000_000_000
 
 
+def test_programs_of_the_same_choices_get_different_draws(program: Path, tmp_path: Path) -> None:
+    other = tmp_path / "dots__sine.hlo"
+    other.write_text(hlo_texts.TWO_DOTS.replace("tanh", "sine"))
+    with Database.in_memory() as database:
+        collect(find_sources([program, other]), KnownTarget(), LOOSE, tmp_path / "out", database)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out" / FOLDER / "records").glob("*.json")]
+    drawn, drawn_too = (set(record["config_ids"]) for record in records)
+    assert len(drawn & drawn_too) < len(drawn) / 2
+
+
 def test_failures_are_counted_and_left_out(program: Path, tmp_path: Path) -> None:
     def cost(config: Config) -> float | Failed:
         many = _number_of_orders(config)

@@ -68,6 +68,7 @@ def test_noise() -> None:
         "same_program": pytest.approx((0.2 + 1 / 9) / 2),  # 0.6 / 0.5 - 1 and 1 / 0.9 - 1
         "same_program_pairs": 2,
         "measured_twice": pytest.approx(0.1),
+        "measured_twice_median": pytest.approx(0.05),
         "measured_twice_configs": 2,
     }
 

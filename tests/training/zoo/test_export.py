@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from autotune.cli import app
 from autotune.hlo.reader import read
 from training.zoo import ZOO, find, lower
+from training.zoo.products import drawn_products
 
 NAMES = ("deep-cross/b128", "dlrm/b128")
 
@@ -32,6 +33,14 @@ def test_the_list_of_a_family() -> None:
     assert "t5/b4-t64-train" in done.stdout
     assert "resnet" not in done.stdout
     assert "4 programs of 1 families" in done.stdout
+
+
+def test_products_are_drawn(tmp_path: Path) -> None:
+    done = zoo("export", "--products", 3, "--seed", 1, "--out", tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    paths = [Path(path) for path in json.loads(done.stdout)["written"]]
+    assert paths == [tmp_path / f"{program.name}.hlo" for program in drawn_products(3, seed=1)]
+    assert read(paths[0]).name.startswith("jit_matmul_b")
 
 
 def test_an_export_goes_on_where_it_was_and_mends_what_is_damaged(tmp_path: Path) -> None:
@@ -57,6 +66,7 @@ def test_an_export_goes_on_where_it_was_and_mends_what_is_damaged(tmp_path: Path
     [
         (("export", "--out", "x"), "expected names of programs"),
         (("export", "dlrm/b128", "--all", "--out", "x"), "expected names of programs"),
+        (("export", "--all", "--products", "2", "--out", "x"), "expected names of programs"),
         (("export", "dlrm/b129", "--out", "x"), "did you mean dlrm/b128"),
         (("list", "--family", "alexnet"), "family 'alexnet': not in the zoo; expected one of resnet,"),
     ],
