@@ -44,7 +44,7 @@ class TunableFunction:
         database: path of the evaluation database; None for the one in the user's folder.
         require_cached: whether a program that was never tuned for this device is an error (NotTunedError) rather than
             run as it is. None asks the environment variable AUTOTUNE_REQUIRE_CACHED.
-        known: tuned programs by fingerprint, which come before those of the database.
+        known: tuned programs by fingerprint, which come before those of the database where they are for this device.
         compiler_options: XLA flags to compile it with, as for `jax.jit`.
         **jit_options: for `jax.jit`.
     """

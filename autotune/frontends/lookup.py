@@ -53,17 +53,11 @@ class Lookup:
                 raise NotTunedError(f"{captured.name} cannot be lowered to a program to look up: {error}") from error
             logger.warning("%s cannot be lowered to a program to look up (%s): runs as it is", captured.name, error)
             return None
-        record = self._known.get(program.fingerprint) or self._find(program.fingerprint)
+        known = self._known.get(program.fingerprint)
+        record = known if known is not None and runs_here(known) else self._find(program.fingerprint)
         what = captured.describe()
         if record is None:
-            message = f"{what} was never tuned for this device; autotune.tune would"
-            if self._required:
-                raise NotTunedError(f"{message}. {self._elsewhere(program.fingerprint)}")
-            logger.info("%s: runs as it is", message)
-            return None
-        if not runs_here(record):
-            there = f"{record.device_kind} with {record.compiler_version}"
-            logger.warning("%s was tuned for %s, which is not what jax uses here: runs as it is", what, there)
+            self._report_untuned(what, program.fingerprint, known)
             return None
         problem = record.problem
         if not problem and record.improved and dict(record.options) != self._options:
@@ -78,6 +72,17 @@ class Lookup:
             return None
         logger.info("%s: the tuned version runs: %s", what, record.verdict)
         return record.stablehlo
+
+    def _report_untuned(self, what: str, fingerprint: str, elsewhere: TunedRecord | None) -> None:
+        """Says that there is no tuned version for this device; `elsewhere`: one of this process for another."""
+        if elsewhere is None:
+            message = f"{what} was never tuned for this device; autotune.tune would"
+        else:
+            there = f"{elsewhere.device_kind} with {elsewhere.compiler_version}"
+            message = f"{what} was tuned for {there}, which is not what jax uses here"
+        if self._required:
+            raise NotTunedError(f"{message}. {self._elsewhere(fingerprint)}")
+        logger.log(logging.INFO if elsewhere is None else logging.WARNING, "%s: runs as it is", message)
 
     def _find(self, fingerprint: str) -> TunedRecord | None:
         path = self._database if self._database is not None else default_path()

@@ -220,7 +220,9 @@ def test_tune_searches_and_returns_the_function(database: Path) -> None:
     assert again.result.reused >= 2
 
 
-def test_what_was_tuned_for_another_device_does_not_run_here(database: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_tuned_for_another_device_does_not_run_here(
+    database: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights, x = mlp_arguments()
     (record,) = force(database, mlp, weights, x)
     here = TunedFunction(mlp, capture(mlp, (weights, x), {}), RESULTS, [record], database=database)
@@ -228,11 +230,18 @@ def test_what_was_tuned_for_another_device_does_not_run_here(database: Path, cap
     flags = {"xla_flag_of_another_compiler": True}
     foreign = replace(record, device_kind="TPU v5e:1x1, compiler only", compiler_version="libtpu 0", options=flags)
     there = TunedFunction(mlp, capture(mlp, (weights, x), {}), RESULTS, [foreign], database=database)
+    assert runs_tuned(there, weights, x), "the database has it for this device"
+    database.unlink()
+    there = TunedFunction(mlp, capture(mlp, (weights, x), {}), RESULTS, [foreign], database=database)
     caplog.clear()
     assert not runs_tuned(there, weights, x)
     (message,) = (each.message for each in caplog.records)
     assert "was tuned for TPU v5e:1x1, compiler only with libtpu 0, which is not what jax uses here" in message
     assert_close(there(weights, x), jax.jit(mlp)(weights, x))
+    monkeypatch.setenv("AUTOTUNE_REQUIRE_CACHED", "1")
+    strict = TunedFunction(mlp, capture(mlp, (weights, x), {}), RESULTS, [foreign], database=database)
+    with pytest.raises(NotTunedError, match="was tuned for TPU v5e:1x1, compiler only with libtpu 0, which is not"):
+        strict(weights, x)
 
 
 def test_shapes_will_do_in_place_of_arrays(database: Path) -> None:

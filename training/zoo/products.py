@@ -6,6 +6,7 @@ They make a family of their own, which `autotune collect` puts into training: no
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -65,9 +66,9 @@ def _extent(random: np.random.Generator) -> int:
     elif kind < 0.5:
         rounded = 8 * round(size / 8)
     else:
-        power = 2.0 ** np.floor(np.log2(size))
-        rounded = round(min((power, 1.5 * power, 2 * power), key=lambda each: abs(np.log(each / size))))
-    return int(min(max(rounded, _LEAST), _LARGEST))
+        power = 2 ** int(np.log2(size))
+        rounded = min((power, 3 * power // 2, 2 * power), key=lambda each: abs(math.log(each / size)))
+    return min(max(rounded, _LEAST), _LARGEST)
 
 
 def _build(batch: int, m: int, k: int, n: int, dtype: Dtype) -> Built:
