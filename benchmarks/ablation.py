@@ -238,7 +238,8 @@ def _taus(
 ) -> NDArray[np.float64]:
     """Kendall's tau of every program, judged by networks that know no program of its family."""
     recipe = replace(base, seed=seed, architecture=replace(base.architecture, **variant.architecture), **variant.recipe)
-    changed = {each.graph.name: variant.columns(each, recipe.architecture) for each in collection.programs}
+    programs = [*collection.programs, *collection.drawn]
+    changed = {each.graph.name: variant.columns(each, recipe.architecture) for each in programs}
     ranking: dict[str, Scores] = {}
     for known, unseen in collection.folds(folds, seed):
         score = descriptor_scorer([changed[each.graph.name] for each in known], recipe, partial(_keep_parts, variant))

@@ -4,7 +4,8 @@ Run it as: python -m benchmarks.tau_vs_analytical --json tau_vs_analytical.json 
 
 Over the collections of `autotune collect` in DIR (without --data, those in training/datasets). Families of programs are
 dealt into folds; learned rankers are trained on all folds but one and judged on that one, so every program is judged by
-a model that has seen no program of its family. Three seeds, each with a deal of its own.
+a model that has seen no program of its family. Matrix products of drawn sizes are learned from in every fold and never
+judged. Three seeds, each with a deal of its own.
 
 - descriptors: the network over hand-made columns (`training.descriptors`).
 - descriptors, N programs: the same, trained on so many of the programs (--shares .25 .5 of them): the learning curve.
@@ -131,7 +132,7 @@ def _learned_rankers(collection: Collection, seed: int, options: argparse.Namesp
         }
         for share in options.shares:
             some = [known[index] for index in random.permutation(len(known))[: max(1, round(share * len(known)))]]
-            of_all = round(share * len(collection.programs) * (1 - 1 / options.folds))
+            of_all = round(share * (len(collection.programs) * (1 - 1 / options.folds) + len(collection.drawn)))
             scorers[f"{LEARNED}, {of_all} programs"] = descriptor_scorer(some, recipe)
         if options.published:
             scorers["published network"] = _published(known, seed, options.published)

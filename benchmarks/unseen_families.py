@@ -31,6 +31,7 @@ from training.data.collections import SPLITS, available_splits, collection_of
 from training.data.manifest import Manifest
 from training.data.store import StoredGraph, open_split
 from training.descriptors import DescriptorRecipe, Example, default_recipe, describe_programs, train_descriptors
+from training.zoo.products import FAMILY as DRAWN
 
 DATASETS: Final = REPOSITORY / "training" / "datasets"
 _TIE: Final = 1e-3
@@ -54,6 +55,7 @@ class Judged:
         graph: with its costs.
         example: the same, described.
         ways: how each of its configs was drawn.
+        fingerprint: equal for equal programs.
         noise: standard deviation of a measured cost, relative to it, by what configs that compile to the same program
             (or, without such, configs measured once more in another process) differ by; 0 for estimates.
     """
@@ -61,6 +63,7 @@ class Judged:
     graph: StoredGraph
     example: Example
     ways: NDArray[np.str_]
+    fingerprint: str
     noise: float = 0.0
 
     @property
@@ -83,12 +86,14 @@ class Collection:
         name: of the collection.
         manifest: what its labels are.
         programs: with at least a few configs, whose costs differ.
+        drawn: matrix products of drawn sizes: learned from, never judged. None is equal to one of `programs`.
         recipe: by which descriptor networks are trained for it, with fewer members than those that ship.
     """
 
     name: str
     manifest: Manifest
     programs: Sequence[Judged]
+    drawn: Sequence[Judged]
     recipe: DescriptorRecipe
 
     @property
@@ -104,16 +109,21 @@ class Collection:
     @property
     def facts(self) -> dict[str, Any]:
         """For a row of a table."""
-        return {"label": self.manifest.label.value, "programs": len(self.programs), "families": len(self.families)}
+        drawn = {"drawn": len(self.drawn)} if self.drawn else {}
+        return {
+            "label": self.manifest.label.value,
+            "programs": len(self.programs),
+            "families": len(self.families),
+        } | drawn
 
     def folds(self, count: int, seed: int) -> Iterator[tuple[list[Judged], list[Judged]]]:
-        """Deals the families: for each fold the programs of all others, and its own."""
+        """Deals the families: for each fold the programs of all others (and those that were drawn), and its own."""
         families = self.families
         order = np.random.default_rng(seed).permutation(len(families))
         fold = {families[family]: place % count for place, family in enumerate(order)}
         for number in range(count):
             yield (
-                [each for each in self.programs if fold[each.family] != number],
+                [*(each for each in self.programs if fold[each.family] != number), *self.drawn],
                 [each for each in self.programs if fold[each.family] == number],
             )
 
@@ -166,11 +176,14 @@ def open_collection(data: Path, name: str, store: Path, members: int) -> Collect
     recipe = replace(recipe, architecture=replace(recipe.architecture, members=members))
     graphs = [graph for split in splits for graph in split]
     programs = [
-        Judged(graph, example, *_recorded(data / name, graph))
+        _judged(graph, example, data / name)
         for graph, example in zip(graphs, describe_programs(graphs, recipe.architecture), strict=True)
     ]
     programs = [each for each in programs if len(each.costs) >= _FEWEST[kind] and np.ptp(each.costs) > 0]
-    return Collection(name, manifest, programs, recipe)
+    networks = [each for each in programs if each.family != DRAWN]
+    known = {each.fingerprint for each in networks}
+    drawn = [each for each in programs if each.family == DRAWN and each.fingerprint not in known]
+    return Collection(name, manifest, networks, drawn, recipe)
 
 
 def descriptor_scorer(
@@ -213,12 +226,11 @@ def taus(programs: Sequence[Judged], ranking: Ranking, way: str | None = None) -
     return np.array(found)
 
 
-def _recorded(folder: Path, graph: StoredGraph) -> tuple[NDArray[np.str_], float]:
-    """How each distinct config was drawn, and the noise of the program's costs."""
+def _judged(graph: StoredGraph, example: Example, folder: Path) -> Judged:
     record = json.loads((folder / "records" / f"{graph.name}.json").read_text())
     ways = np.full(len(graph), FIXED, dtype="<U16")
     ways[graph.raw_ids] = record["ways"]
     differences = record.get("noise") or {}
-    return ways, (
-        differences.get("same_program") or differences.get("measured_twice_median") or 0.0
-    ) / _MEDIAN_DIFFERENCE
+    difference = differences.get("same_program") or differences.get("measured_twice_median") or 0.0
+    fingerprint = record.get("fingerprint") or record["kernel_fingerprint"]
+    return Judged(graph, example, ways, fingerprint, difference / _MEDIAN_DIFFERENCE)

@@ -50,4 +50,4 @@ def _write_program(folder: Path, split: str, name: str, width: int) -> None:
     arrays = TuningArrays(graph, layout_configs(graph, *configs), np.array(costs, np.int64))
     write_npz(folder / split / f"{name}.npz", arrays)
     ways = ["default", *("near" if number % 2 else "random" for number in range(9))]
-    (folder / "records" / f"{name}.json").write_text(json.dumps({"ways": ways}))
+    (folder / "records" / f"{name}.json").write_text(json.dumps({"ways": ways, "fingerprint": name}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def test_noise_of_the_labels_bounds_every_ranker(tmp_path: Path) -> None:
     write_collection(tmp_path / "data")
     records = tmp_path / "data" / NAME / "records"
     for number, path in enumerate(sorted(records.glob("*.json"))):
-        same = {"same_program": 0.2, "copies_of_default": 0.01} if number else {"copies_of_default": 0.0954}
+        twice = {"measured_twice_median": 0.0954}
+        same = {"same_program": 0.2} | twice if number else {"same_program": None} | twice
         path.write_text(json.dumps(json.loads(path.read_text()) | {"noise": same}))
     collection = open_collection(tmp_path / "data", NAME, tmp_path / "store", members=1)
     first, *others = sorted(collection.programs, key=lambda each: each.graph.name)
@@ -50,3 +52,21 @@ def test_noise_of_the_labels_bounds_every_ranker(tmp_path: Path) -> None:
     rankings = [_learned_rankers(collection, seed, options)[LIMIT] for seed in range(5)]
     found = np.mean([taus(collection.programs, ranking) for ranking in rankings])
     assert 0.5 < found < 0.95, "the steps between costs are as large as the noise"
+
+
+def test_drawn_products_are_learned_from_and_not_judged(tmp_path: Path) -> None:
+    write_collection(tmp_path / "data")
+    folder = tmp_path / "data" / NAME
+    (equal, split), (other, split_too) = ((path.stem, path.parent.name) for path in sorted(folder.glob("*/*.npz"))[:2])
+    for name, of, part in (("matmul__b1-m8", equal, split), ("matmul__b1-m16", other, split_too)):
+        shutil.copy(folder / part / f"{of}.npz", folder / "train" / f"{name}.npz")
+        record = json.loads((folder / "records" / f"{of}.json").read_text())
+        if of == other:
+            record["fingerprint"] = name
+        (folder / "records" / f"{name}.json").write_text(json.dumps(record))
+    collection = open_collection(tmp_path / "data", NAME, tmp_path / "store", members=1)
+    assert [each.graph.name for each in collection.drawn] == ["matmul__b1-m16"], "the other one is judged already"
+    assert len(collection.programs) == 6
+    for known, unseen in collection.folds(3, seed=0):
+        assert collection.drawn[0] in known
+        assert collection.drawn[0] not in unseen
