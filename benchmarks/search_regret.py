@@ -10,24 +10,26 @@ script, which goes on where one was interrupted.
 - unguided: screening without a model.
 - evolution: without a model.
 - random: uniformly drawn configs, up to --random of them.
-- tpe: Optuna's tree-structured Parzen estimator, a categorical choice per tensor.
+- tpe: Optuna's tree-structured Parzen estimator, a categorical choice per tensor, or per axis of a tile.
 
 Columns: the best cost relative to the default after 5, 10, 20, ... evaluations, the mean over seeds; measured on "cpu",
 estimated by the compiler on "tpu:...". The best of many measurements flatters itself, so on a target that measures, the
 configs that any way holds for the best after so many evaluations are measured once more, all in one rotation and for
-longer. These are the numbers in the table (1 where the default is faster, as a search then keeps the default); noise
-is what they cannot tell from no difference. The last rows are geometric means over programs (beside_guided: the cost
-that a way finds with --budget, relative to what guided search finds with it, and its 95 % bootstrap interval over
-programs), and how often guided search at --budget is as good (within 0.1 %, or the noise) as random search at --random.
+longer. These are the numbers in the table (1 where the default is faster than any layout, as a search then keeps the
+default; the best tile stands beside the default as it is, which is a library's product); noise is what they cannot tell
+from no difference. The last rows are geometric means over programs (beside_guided: the cost that a way finds with
+--budget, relative to what guided search finds with it, and its 95 % bootstrap interval over programs), and how often
+guided search at --budget is as good (within 0.1 %, or the noise) as random search at --random.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ from autotune.hlo.reader import read
 from autotune.ranking.models import choose_models
 from autotune.spaces.base import Config, Space, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.spaces.tile import ROWS, STEPS, TILED, VECTOR_BITS, VECTORS, TileConfig
 from autotune.strategies import STRATEGIES
 from autotune.targets import open_target
 from autotune.targets.base import PreparedProgram, Target, TargetDescription, TunedProgram
@@ -46,6 +49,9 @@ from autotune.tuner import Tuner
 from benchmarks.common import parser, publish
 from cost_model.metrics import bootstrap_interval
 from training.collecting.programs import find_sources
+
+if TYPE_CHECKING:
+    import optuna
 
 _SAME: Final = 0.001
 """Two costs closer than this are as good as each other."""
@@ -87,6 +93,7 @@ class Known:
         self._target = target
         self._database = database
         self._known: dict[tuple[str, str], Evaluation] = {}
+        self._space: Space | None = None
         self.log: list[Evaluation] = []
         """In the order in which they were asked for."""
 
@@ -105,17 +112,18 @@ class Known:
     ) -> list[Evaluation]:
         """What is known, and evaluations of the rest."""
         keys = [(prepared.program.fingerprint, config_id(config)) for config in configs]
-        space = EvaluationKey.of(self.description, prepared.program, LayoutSpace(prepared.module.proto))
+        assert self._space is not None, "programs are prepared and their space is opened before they are searched"
+        key_of_space = EvaluationKey.of(self.description, prepared.program, self._space)
         for key, config in zip(keys, configs, strict=True):
             if self._database is not None and key not in self._known:
-                recorded = self._database.latest(space, config, purpose="search")
+                recorded = self._database.latest(key_of_space, config, purpose="search")
                 if recorded is not None:
                     self._known[key] = recorded
         new = [config for key, config in zip(keys, configs, strict=True) if key not in self._known]
         for evaluation in self._target.evaluate(prepared, new) if new else ():
             self._known[prepared.program.fingerprint, config_id(evaluation.config)] = evaluation
             if self._database is not None:
-                self._database.record(space, evaluation)
+                self._database.record(key_of_space, evaluation)
         found = [self._known[key] for key in keys]
         if purpose == "search":
             self.log += found
@@ -123,7 +131,8 @@ class Known:
 
     def look_again(self, prepared: PreparedProgram, configs: Iterable[Config]) -> list[Evaluation]:
         """Evaluates configs and the default in one rotation, for longer."""
-        distinct = {config_id(each): each for each in (*configs, LayoutConfig())}
+        assert self._space is not None
+        distinct = {config_id(each): each for each in (*configs, self._space.default)}
         return self._target.evaluate(prepared, list(distinct.values()), purpose="confirm")
 
     def prepare(self, program: Any) -> PreparedProgram:
@@ -132,7 +141,8 @@ class Known:
 
     def space(self, prepared: PreparedProgram, kind: str) -> Space:
         """The target's."""
-        return self._target.space(prepared, kind)
+        self._space = self._target.space(prepared, kind)
+        return self._space
 
     def realise(self, prepared: PreparedProgram, config: Config) -> TunedProgram:
         """The target's."""
@@ -160,7 +170,7 @@ def main() -> None:
             known = Known(target, database)
             try:
                 prepared = known.prepare(read(source.path))
-                space = known.space(prepared, "layout")
+                space = known.space(prepared, options.space)
             except AutotuneError as error:
                 print(f"left out: {source.name}: {error}", flush=True)
                 continue
@@ -171,19 +181,26 @@ def main() -> None:
                 budget = options.random if way == "random" else options.budget
                 seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
                 courses[way] = [best_so_far(known, WAYS[way], prepared, space, budget, seed) for seed in range(seeds)]
-            found, noise = second_look(known, prepared, courses)
+            found, noise = second_look(known, prepared, space, courses)
             for way in courses:
                 rows.append(_row(source.name, way, courses[way], found[way], noise))
                 print(rows[-1], flush=True)
     label = target.description.label.value
     rows += _means(rows, options)
-    publish(f"best cost relative to the default, {options.target} ({label}), {options.seeds} seeds", rows, options.json)
+    publish(
+        f"best {options.space} relative to the default, {options.target} ({label}), {options.seeds} seeds",
+        rows,
+        options.json,
+    )
 
 
 def _options() -> argparse.Namespace:
     arguments = parser(__doc__)
     arguments.add_argument("--programs", type=Path, required=True, metavar="DIR")
     arguments.add_argument("--target", default="tpu:v5e")
+    arguments.add_argument(
+        "--space", choices=("layout", "tile"), default="layout", help="tile: of matrix products, cpu"
+    )
     arguments.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="to search; all if not given")
     arguments.add_argument("--budget", type=int, default=20)
     arguments.add_argument("--random", type=int, default=200, help="evaluations of random search")
@@ -198,7 +215,7 @@ def best_so_far(
     known: Known, search: Search, prepared: PreparedProgram, space: Space, budget: int, seed: int
 ) -> Course:
     """What a search has found after each evaluation; of one that ends early the end stands for the rest."""
-    costs, configs = [1.0], [space.default]
+    costs, configs = [_most(space)], [space.default]
     for evaluation in search(known, prepared, space, budget, seed)[:budget]:
         cost, config = evaluation.cost, evaluation.config
         if cost is None or cost >= costs[-1]:
@@ -209,14 +226,20 @@ def best_so_far(
     return Course(np.array(costs[1:] + costs[-1:] * missing), configs[1:] + configs[-1:] * missing)
 
 
+def _most(space: Space) -> float:
+    """A layout that is slower than the default is not kept; a tile is, to show how far it is from the library."""
+    return 1.0 if space.kind == "layout" else math.inf
+
+
 def second_look(
-    known: Known, prepared: PreparedProgram, courses: Mapping[str, Sequence[Course]]
+    known: Known, prepared: PreparedProgram, space: Space, courses: Mapping[str, Sequence[Course]]
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
     """What the configs that searches have found after each of their steps cost, and the noise of that.
 
     Args:
         known: evaluated them.
         prepared: the program.
+        space: that was searched.
         courses: of every way.
 
     Returns:
@@ -229,7 +252,7 @@ def second_look(
         way: [[course.configs[step - 1] for step in course.steps] for course in own] for way, own in courses.items()
     }
     again = known.look_again(prepared, (config for own in ends.values() for end in own for config in end))
-    cost = {config_id(each.config): 1.0 if each.cost is None else min(1.0, each.cost) for each in again}
+    cost = {config_id(each.config): min(_most(space), each.cost or math.inf) for each in again}
     noise = max((each.outcome.noise for each in again if isinstance(each.outcome, Measured)), default=0.0)
     return {way: np.array([[cost[config_id(c)] for c in end] for end in own]) for way, own in ends.items()}, noise
 
@@ -251,7 +274,8 @@ def _tuner(strategy: str, model: str) -> Search:
                 seed=seed,
                 reuse=False,
             ).run()
-        return known.log[1:]  # the first is the default
+        fixed = {config_id(each) for each in (space.default, *space.references.values())}
+        return [each for each in known.log if config_id(each.config) not in fixed]
 
     return search
 
@@ -260,25 +284,42 @@ def _tpe(known: Known, prepared: PreparedProgram, space: Space, budget: int, see
     """Optuna's own defaults; a config that it asks for again costs an evaluation, as it would without a database."""
     import optuna
 
-    assert isinstance(space, LayoutSpace)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    choices = {f"{t.node}/{t.tensor}": (t, [None, *t.enumerate()]) for t in space.tensors}
+    suggest = _layouts(space) if isinstance(space, LayoutSpace) else _tiles
 
     def cost(trial: optuna.Trial) -> float:
-        orders = {}
-        for name, (tensor, options) in choices.items():
-            order = options[trial.suggest_categorical(name, list(range(len(options))))]
-            if order is not None:
-                orders[tensor.node, tensor.tensor] = order
-        (evaluation,) = known.evaluate(prepared, [LayoutConfig.of(orders)])
+        config = suggest(trial)
+        if not space.contains(config):
+            raise optuna.TrialPruned
+        (evaluation,) = known.evaluate(prepared, [config])
         if evaluation.cost is None:
             raise optuna.TrialPruned
         return evaluation.cost
 
     known.log.clear()
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    study.optimize(cost, n_trials=budget)
+    # A tile that cannot be chosen costs nothing, and is none of the evaluations.
+    study.optimize(cost, n_trials=None, callbacks=[lambda study, _: study.stop() if len(known.log) >= budget else None])
     return known.log
+
+
+def _layouts(space: LayoutSpace) -> Callable[[optuna.Trial], Config]:
+    choices = {f"{t.node}/{t.tensor}": (t, [None, *t.enumerate()]) for t in space.tensors}
+
+    def suggest(trial: optuna.Trial) -> Config:
+        orders = {}
+        for name, (tensor, options) in choices.items():
+            order = options[trial.suggest_categorical(name, list(range(len(options))))]
+            if order is not None:
+                orders[tensor.node, tensor.tensor] = order
+        return LayoutConfig.of(orders)
+
+    return suggest
+
+
+def _tiles(trial: optuna.Trial) -> Config:
+    axes = {"rows": ROWS, "steps": STEPS, "vectors": VECTORS, "vector_bits": VECTOR_BITS}
+    return TileConfig(TILED, **{name: trial.suggest_categorical(name, values) for name, values in axes.items()})
 
 
 WAYS: Final[dict[str, Search]] = {

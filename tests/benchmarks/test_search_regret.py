@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, config_id
 from autotune.spaces.layout import LayoutConfig
 from autotune.targets.base import PreparedProgram
+from benchmarks import search_regret
 from benchmarks.search_regret import WAYS, Course, Known, _means, _options, _row, best_so_far, second_look
 from tests import programs
+from tests.hlo_texts import matrix_product
 from tests.tables import KnownTarget, few_constraints_are_good
 
 
@@ -52,7 +56,8 @@ def test_evaluations_are_kept_for_the_next_call() -> None:
         space = first.space(prepared, "layout")
         found = best_so_far(first, WAYS["random"], prepared, space, 10, 3)
         target = KnownTarget()
-        again = best_so_far(Known(target, database), WAYS["random"], prepared, space, 10, 3)
+        second = Known(target, database)
+        again = best_so_far(second, WAYS["random"], prepared, second.space(prepared, "layout"), 10, 3)
         assert again.configs == found.configs
         assert not target.searched()
 
@@ -74,7 +79,7 @@ def test_the_best_of_many_measurements_is_measured_again() -> None:
     space = known.space(prepared, "layout")
     courses = {"random": [best_so_far(known, WAYS["random"], prepared, space, 12, seed) for seed in range(2)]}
     assert courses["random"][0].steps == [5, 10, 12]
-    found, noise = second_look(known, prepared, courses)
+    found, noise = second_look(known, prepared, space, courses)
     assert noise == 0.02
     for course, costs in zip(courses["random"], found["random"], strict=True):
         ends = [course.configs[step - 1] for step in course.steps]
@@ -100,3 +105,19 @@ def test_means_over_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     *means, last = _means(rows, options)
     assert {row["way"]: row["after_5"] for row in means}["random"] == pytest.approx((0.8 * 0.5 * 0.97) ** (1 / 3))
     assert last["way"] == "2 of 3 programs"
+
+
+def test_tiles_of_a_product_are_searched_in_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna", reason="Optuna is in the extra dev")
+    (tmp_path / "dot.hlo").write_text(matrix_product(16, 24, 40))
+    table = tmp_path / "table.json"
+    ways = ["guided", "random", "tpe"]
+    options = ["--target", "cpu", "--space", "tile", "--ways", *ways, "--budget", "5", "--random", "6", "--seeds", "1"]
+    monkeypatch.setattr(sys, "argv", ["x", "--programs", str(tmp_path), *options, "--json", str(table)])
+    search_regret.main()
+    rows = json.loads(table.read_text())["rows"]
+    found = {row["way"]: row for row in rows if row["program"] == "dot"}
+    assert set(found) == set(ways)
+    for row in found.values():
+        assert 0.1 < row["last"] < 100, "beside the library, slower or faster"
+    assert rows[-1]["program"] == "guided at 5 as good as random at 6"
