@@ -19,8 +19,9 @@ judged. Three seeds, each with a deal of its own.
 
 Columns: tau is Kendall's tau-b, the mean over programs, with its 95 % bootstrap interval over programs; near and random
 are the same over configs drawn near the default and over random ones; top_1 and top_5 how much slower than the best
-config the best of the first 1 or 5 is. better_by is the mean by which the tau of descriptors is higher, program by
-program, with its interval. Costs that differ by less than 0.1 % are ties.
+config the best of the first 1 or 5 is. better_by is the mean by which the tau of the kind of model that ships is higher
+(descriptors; where none ships, the analytical model), program by program, with its interval. Costs that differ by less
+than 0.1 % are ties.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from benchmarks.unseen_families import (
     taus,
 )
 from cost_model import CostModel
+from cost_model.base import shipped_checkpoints
 from cost_model.descriptors.base import Descriptors
 from cost_model.metrics import bootstrap_interval, top_k_slowdown
 from training.collecting.drawing import NEAR, RANDOM
@@ -86,19 +88,25 @@ def _judge(collection: Collection, options: argparse.Namespace) -> list[dict[str
             rankings.setdefault(ranker, []).append(scores)
             found.setdefault(ranker, []).append(taus(programs, scores))
             print(f"  seed {seed}, {ranker}: {np.nanmean(found[ranker][-1]):.3f}", flush=True)
-    ours = np.mean(found[LEARNED], axis=0)
+    means = {ranker: np.mean(each, axis=0) for ranker, each in found.items()}
+    ours = LEARNED if collection.name in shipped_checkpoints() else _analytical(collection)
     return [
         {"collection": collection.name}
         | collection.facts
-        | _row(collection, ranker, rankings[ranker], np.mean(found[ranker], axis=0), ours)
+        | _row(collection, ranker, rankings[ranker], means[ranker])
+        | ({} if ranker == ours else _difference(means[ours] - means[ranker]))
         for ranker in rankings
     ]
+
+
+def _analytical(collection: Collection) -> str:
+    return f"analytical:{collection.manifest.device}"
 
 
 def _fixed_rankers(collection: Collection) -> dict[str, Ranking]:
     """Rankers that learn nothing."""
     programs, architecture = collection.programs, collection.recipe.architecture
-    analytical = f"analytical:{collection.manifest.device}"
+    analytical = _analytical(collection)
     model = CostModel.load(analytical)
     names = architecture.summary_columns
 
@@ -189,7 +197,6 @@ def _row(
     ranker: str,
     rankings: Sequence[Ranking],
     found: NDArray[np.float64],
-    ours: NDArray[np.float64],
 ) -> dict[str, Any]:
     programs = collection.programs
     low, high = bootstrap_interval(found[~np.isnan(found)], 0)
@@ -200,12 +207,13 @@ def _row(
     for k in (1, 5):
         slow = [top_k_slowdown(ranking[p.graph.name], p.costs, k) for ranking in rankings for p in programs]
         row[f"top_{k}"] = float(np.mean(slow))
-    if ranker != LEARNED:
-        difference = ours - found
-        difference = difference[~np.isnan(difference)]
-        row["better_by"] = float(difference.mean())
-        row["better_low"], row["better_high"] = bootstrap_interval(difference, 0)
     return row
+
+
+def _difference(better_by: NDArray[np.float64]) -> dict[str, float]:
+    known = better_by[~np.isnan(better_by)]
+    low, high = bootstrap_interval(known, 0)
+    return {"better_by": float(known.mean()), "better_low": low, "better_high": high}
 
 
 if __name__ == "__main__":
