@@ -48,7 +48,7 @@ from autotune.targets.base import PreparedProgram, Target, TargetDescription, Tu
 from autotune.tuner import Tuner
 from benchmarks.common import parser, publish
 from cost_model.metrics import bootstrap_interval
-from training.collecting.programs import find_sources
+from training.collecting.programs import Source, find_sources
 
 if TYPE_CHECKING:
     import optuna
@@ -167,24 +167,10 @@ def main() -> None:
         Database.open(options.database) if options.database else Database.in_memory() as database,
     ):
         for source in find_sources([options.programs]):
-            known = Known(target, database)
             try:
-                prepared = known.prepare(read(source.path))
-                space = known.space(prepared, options.space)
+                rows += _search(source, Known(target, database), options)
             except AutotuneError as error:
                 print(f"left out: {source.name}: {error}", flush=True)
-                continue
-            courses: dict[str, list[Course]] = {}
-            for way in options.ways:
-                if way == "unguided" and space.factors([space.default]) is None:
-                    continue  # evolution once more
-                budget = options.random if way == "random" else options.budget
-                seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
-                courses[way] = [best_so_far(known, WAYS[way], prepared, space, budget, seed) for seed in range(seeds)]
-            found, noise = second_look(known, prepared, space, courses)
-            for way in courses:
-                rows.append(_row(source.name, way, courses[way], found[way], noise))
-                print(rows[-1], flush=True)
     label = target.description.label.value
     rows += _means(rows, options)
     publish(
@@ -192,6 +178,24 @@ def main() -> None:
         rows,
         options.json,
     )
+
+
+def _search(source: Source, known: Known, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One program in every way."""
+    prepared = known.prepare(read(source.path))
+    space = known.space(prepared, options.space)
+    courses: dict[str, list[Course]] = {}
+    for way in options.ways:
+        if way == "unguided" and space.factors([space.default]) is None:
+            continue  # evolution once more
+        budget = options.random if way == "random" else options.budget
+        seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
+        courses[way] = [best_so_far(known, WAYS[way], prepared, space, budget, seed) for seed in range(seeds)]
+    found, noise = second_look(known, prepared, space, courses)
+    rows = [_row(source.name, way, courses[way], found[way], noise) for way in courses]
+    for row in rows:
+        print(row, flush=True)
+    return rows
 
 
 def _options() -> argparse.Namespace:
