@@ -44,6 +44,7 @@ from benchmarks.unseen_families import (
 )
 from cost_model import TileConfigs
 from cost_model.analytical.roles import Role
+from cost_model.descriptors import tile_cpu
 from cost_model.descriptors.architecture import DescriptorArchitecture
 from cost_model.descriptors.network import DescriptorNetwork
 from cost_model.metrics import bootstrap_interval
@@ -178,6 +179,9 @@ _CPU_TILE: Final = {
     "600 iterations instead of 3,000": Variant(recipe={"iterations": 600}),
     "16 wide": Variant(architecture={"width": 16}),
     "16 wide, 600 iterations": Variant(recipe={"iterations": 600}, architecture={"width": 16}),
+    "without what the loops do": Variant(
+        columns=without(*tile_cpu.SUMMARY_COLUMNS[tile_cpu.SUMMARY_COLUMNS.index("log_multiply_adds") :])
+    ),
     "without the analytical cost": Variant(columns=without("log_seconds")),
     "without shares that are wasted at the edges": Variant(
         columns=without("rows_waste", "columns_waste", "steps_waste")

@@ -13,13 +13,12 @@ first takes 1.00 to 1.06 times the best.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from cost_model import features
 from cost_model.analytical.tensors import GraphTensors
+from cost_model.analytical.tile_loops import Loop, MatrixProduct, Sizes, tile_loops
 from cost_model.devices import DeviceDescription
 from cost_model.errors import GraphError
 from cost_model.graph import TileConfigs
@@ -32,25 +31,6 @@ _SPILL = 3  # cycles per step, fitted: an accumulator without a register is stor
 _BROADCAST_SPILL = 0.25  # cycles, fitted: a broadcast value without a register
 _CYCLES_PER_LOOP = 1  # fitted: of the innermost loop, once every k steps
 _CYCLES_PER_TILE = 10  # fitted: of the loops around a tile
-
-Sizes = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class MatrixProduct:
-    """Extents of a product [batch] x m x k by k x n.
-
-    Attributes:
-        batch: how many products.
-        m: rows of the left-hand side.
-        k: contracted.
-        n: columns of the right-hand side.
-    """
-
-    batch: float
-    m: float
-    k: float
-    n: float
 
 
 def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: DeviceDescription) -> NDArray[np.float64]:
@@ -74,10 +54,10 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     product, element_bytes = matrix_product(tensors)
     values = configs.config_feat.astype(np.float64)
     width = np.maximum(values[:, features.OUTPUT_BOUNDS.start], 1.0)
-    m = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
-    k = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
+    rows = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
+    steps = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
     lanes = vector_lanes(configs, element_bytes, device)
-    tiled = _tiled_cycles(product, m, k, width, lanes, device.vector_registers) / device.frequency
+    tiled = _tiled_cycles(product, rows, steps, width, lanes, device.vector_registers) / device.frequency
     operations = 2 * product.batch * product.m * product.k * product.n
     library = operations / device.peak(int(element_bytes))
     return np.where(values.any(axis=1), tiled, library)
@@ -93,36 +73,26 @@ def vector_lanes(configs: TileConfigs, element_bytes: float, device: DeviceDescr
 
 
 def _tiled_cycles(
-    product: MatrixProduct, m: Sizes, k: Sizes, width: Sizes, lanes: Sizes, registers: int
+    product: MatrixProduct, rows: Sizes, steps: Sizes, columns: Sizes, lanes: Sizes, registers: int
 ) -> NDArray[np.float64]:
-    """Cycles of the whole product; what is left over at the edges is done in smaller tiles."""
-    full_rows, left_rows = np.divmod(product.m, m)
-    full_columns, left_columns = np.divmod(product.n, width)
-
-    def cycles(rows: Sizes, columns: Sizes) -> NDArray[np.float64]:
-        return np.where((rows > 0) & (columns > 0), _tile_cycles(product.k, rows, k, columns, lanes, registers), 0.0)
-
-    return product.batch * (
-        full_rows * full_columns * cycles(m, width)
-        + full_columns * cycles(left_rows, width)
-        + full_rows * cycles(m, left_columns)
-        + cycles(left_rows, left_columns)
-    )
+    """Cycles of the whole product."""
+    cycles = np.zeros_like(rows)
+    for loop in tile_loops(product, rows, steps, columns, lanes):
+        cycles += loop.tiles * _tile_cycles(loop, lanes, registers)
+    return product.batch * cycles
 
 
-def _tile_cycles(
-    depth: float, rows: Sizes, k: Sizes, columns: Sizes, lanes: Sizes, registers: int
-) -> NDArray[np.float64]:
-    """Cycles of one tile of the output, through the whole contracted dimension."""
-    vectors = np.ceil(columns / lanes)
-    accumulators = rows * vectors
-    loads = vectors * _VECTOR_LOAD + rows * _BROADCAST
+def _tile_cycles(loop: Loop, lanes: Sizes, registers: int) -> NDArray[np.float64]:
+    """Cycles of one tile of the output."""
+    vectors = np.ceil(loop.columns / lanes)
+    accumulators = loop.rows * vectors
+    loads = vectors * _VECTOR_LOAD + loop.rows * _BROADCAST
     step = np.maximum(np.maximum(accumulators / _MULTIPLY_ADDS_PER_CYCLE, loads), _LATENCY)
     step += _SPILL * np.maximum(accumulators + vectors + 1 - registers, 0.0)
     # The emitter makes all broadcasts of k steps before it uses them.
-    step += _BROADCAST_SPILL * np.maximum(rows * k - registers, 0.0) / k
+    step += _BROADCAST_SPILL * np.maximum(loop.rows * loop.steps - registers, 0.0) / loop.steps
     # Every accumulator is loaded before and stored after the steps, at two of those per cycle.
-    cycles: Sizes = depth * step + np.ceil(depth / k) * _CYCLES_PER_LOOP + accumulators + _CYCLES_PER_TILE
+    cycles: Sizes = loop.depth * step + loop.depth / loop.steps * _CYCLES_PER_LOOP + accumulators + _CYCLES_PER_TILE
     return cycles
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from cost_model import features
 from cost_model.analytical.tensors import GraphTensors
 from cost_model.analytical.tile_cpu import cpu_tile_seconds, matrix_product, vector_lanes
+from cost_model.analytical.tile_loops import MatrixProduct, Sizes, tile_loops
 from cost_model.descriptors.base import Descriptors, without_items
 from cost_model.devices import DeviceDescription
 from cost_model.graph import ProgramGraph, TileConfigs
@@ -17,8 +18,21 @@ SUMMARY_COLUMNS: Final = (
     *("is_library", "log_batch", "log_m", "log_k", "log_n", "element_bytes", "log_operations", "log_seconds"),
     *("rows", "steps", "vectors", "log_lanes", "accumulators", "registers", "log_unrolled"),
     *("rows_waste", "columns_waste", "steps_waste", "log_row_tiles", "log_column_tiles", "log_step_tiles"),
+    *("log_multiply_adds", "log_loads", "log_broadcasts", "log_loops", "log_accumulators", "log_dependent"),
+    *("log_tiles", "log_bytes", "log_lines", "log_single", "log_spills", "log_broadcast_spills"),
 )
-"""Names of the columns of a tile."""
+"""Names of the columns of a tile. Those of the last two lines count what all loops of the product do, per multiply-add
+of the widest vectors: multiply-adds, loads of vectors and of single elements, turns of the innermost loop, loads and
+stores of accumulators; multiply-adds one after the other where there are too few to overlap; tiles; bytes and cache
+lines of the right-hand side; multiply-adds of single columns; and values for which there is no register."""
+
+_WIDEST_BYTES: Final = 64
+_LINE_BYTES: Final = 64
+_FIRST_CACHE: Final = 32 * 1024
+"""Bytes, of server cores of Intel and AMD."""
+_OVERLAPPING: Final = 8
+"""Independent multiply-adds that hide each other's latency: two a cycle, of four cycles each."""
+_LEAST_COUNT: Final = 1e-4
 
 
 class CpuTileDescriber:
@@ -61,5 +75,38 @@ class CpuTileDescriber:
               ((product.m, rows), (product.n, width), (product.k, steps))),
             *(np.log2(np.ceil(size / tile)) for size, tile in
               ((product.m, rows), (product.n, width), (product.k, steps))),
+            *(np.where(is_library, 0.0, each) for each in
+              self._work(product, rows, steps, vectors * lanes, lanes, max(element_bytes, 4.0))),
         ]  # fmt: skip
         return without_items(np.stack(columns, axis=1).astype(np.float32))
+
+    def _work(
+        self, product: MatrixProduct, rows: Sizes, steps: Sizes, width: Sizes, lanes: Sizes, element_bytes: float
+    ) -> list[Sizes]:
+        """What all loops of a product do, the last lines of `SUMMARY_COLUMNS`."""
+        registers = self._device.vector_registers
+        counts = np.zeros((12, len(rows)))
+        for loop in tile_loops(product, rows, steps, width, lanes):
+            passes = loop.tiles * loop.depth
+            vectors = np.ceil(loop.columns / lanes)
+            accumulators = loop.rows * vectors
+            row_bytes = loop.columns * element_bytes
+            # Lines of a column of tiles that leaves the first cache before the next one reads their other half.
+            is_read_again = loop.depth * np.maximum(row_bytes, _LINE_BYTES) > _FIRST_CACHE
+            lines = np.where(is_read_again, np.ceil(row_bytes / _LINE_BYTES), row_bytes / _LINE_BYTES)
+            counts += [
+                passes * accumulators,
+                passes * vectors,
+                passes * loop.rows,
+                passes / loop.steps,
+                loop.tiles * accumulators,
+                passes * np.maximum(accumulators, _OVERLAPPING),
+                loop.tiles,
+                passes * row_bytes,
+                passes * lines,
+                np.where(loop.columns == 1, passes * loop.rows, 0.0),
+                passes * np.maximum(accumulators + vectors + 1 - registers, 0.0),
+                passes / loop.steps * np.maximum(loop.rows * loop.steps + accumulators - registers, 0.0),
+            ]
+        counts /= product.m * product.k * product.n / max(_WIDEST_BYTES / element_bytes, 1.0)
+        return [*np.log2(np.maximum(counts[:9], _LEAST_COUNT)), *np.log2(1 + 8 * counts[9:])]
