@@ -4,11 +4,10 @@ The emitter walks the output in tiles of m rows and n vectors; within one tile i
 dimension, k steps at a time, keeping the m x n accumulators in registers. A step of k loads n vectors of the right-hand
 side, broadcasts m values of the left-hand side and does m x n multiply-adds.
 
-Source of the loop structure: openxla, xla/service/cpu/tiled_dot_emitter.cc (TiledSmallGemmEmitter). The port model has
-the published figures of Intel's AVX-512 server cores (two multiply-adds and two loads per cycle, latency 4; Intel 64
-and IA-32 Architectures Optimization Reference Manual). The constants called fitted were chosen on 252 tiles of four
-shapes, measured on one core; on 187 tiles of three other shapes Kendall tau is .82 to .89, and the tile that is put
-first takes 1.00 to 1.06 times the best.
+Source of the loop structure: openxla, xla/service/cpu/tiled_dot_emitter.cc (TiledSmallGemmEmitter). The port model is
+that of a core that does 64 bytes of multiply-adds a cycle: two vectors of 256 bits, or one of 512 (AMD Zen 4). The
+constants called fitted were chosen on 219 products of drawn sizes under 25 tiles each, measured on one core of an AMD
+EPYC. How well they rank the tiles of other products is in benchmarks/results/tau_vs_analytical.json.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from cost_model.devices import DeviceDescription
 from cost_model.errors import GraphError
 from cost_model.graph import TileConfigs
 
-_MULTIPLY_ADDS_PER_CYCLE = 2
-_LATENCY = 4  # cycles until an accumulator can be added to again
-_BROADCAST = 0.5  # cycles: two loads per cycle from the first cache
-_VECTOR_LOAD = 1.5  # cycles, fitted: the right-hand side comes from the second cache
-_SPILL = 3  # cycles per step, fitted: an accumulator without a register is stored and loaded again
-_BROADCAST_SPILL = 0.25  # cycles, fitted: a broadcast value without a register
-_CYCLES_PER_LOOP = 1  # fitted: of the innermost loop, once every k steps
-_CYCLES_PER_TILE = 10  # fitted: of the loops around a tile
+_MULTIPLY_ADD_BYTES = 64  # per cycle
+_LATENCY = 5  # cycles until an accumulator can be added to again; fitted
+_BROADCAST = 0.6  # cycles, fitted: of a value of the left-hand side
+_LOAD_PER_BYTE = 3 / 64  # cycles, fitted: the right-hand side comes from the second cache
+_SPILL = 2  # cycles per step, fitted: an accumulator without a register is stored and loaded again
+_BROADCAST_SPILL = 0.1  # cycles, fitted: a broadcast value without a register
+_CYCLES_PER_TILE = 1  # fitted: of the loops around a tile
+_UNEVEN = 15  # fitted: LLVM takes vectors apart whose number of elements is no power of two (3 vectors as one)
 
 
 def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: DeviceDescription) -> NDArray[np.float64]:
@@ -57,7 +56,11 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     rows = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
     steps = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
     lanes = vector_lanes(configs, element_bytes, device)
-    tiled = _tiled_cycles(product, rows, steps, width, lanes, device.vector_registers) / device.frequency
+    vector_bytes = lanes * max(element_bytes, 4.0)
+    cycles = np.zeros(len(values))
+    for loop in tile_loops(product, rows, steps, width, lanes):
+        cycles += loop.tiles * _tile_cycles(loop, lanes, vector_bytes, device.vector_registers)
+    tiled = product.batch * cycles / device.frequency
     operations = 2 * product.batch * product.m * product.k * product.n
     library = operations / device.peak(int(element_bytes))
     return np.where(values.any(axis=1), tiled, library)
@@ -72,27 +75,19 @@ def vector_lanes(configs: TileConfigs, element_bytes: float, device: DeviceDescr
     return np.where(given > 0, given, max(device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
 
 
-def _tiled_cycles(
-    product: MatrixProduct, rows: Sizes, steps: Sizes, columns: Sizes, lanes: Sizes, registers: int
-) -> NDArray[np.float64]:
-    """Cycles of the whole product."""
-    cycles = np.zeros_like(rows)
-    for loop in tile_loops(product, rows, steps, columns, lanes):
-        cycles += loop.tiles * _tile_cycles(loop, lanes, registers)
-    return product.batch * cycles
-
-
-def _tile_cycles(loop: Loop, lanes: Sizes, registers: int) -> NDArray[np.float64]:
+def _tile_cycles(loop: Loop, lanes: Sizes, vector_bytes: Sizes, registers: int) -> NDArray[np.float64]:
     """Cycles of one tile of the output."""
     vectors = np.ceil(loop.columns / lanes)
     accumulators = loop.rows * vectors
-    loads = vectors * _VECTOR_LOAD + loop.rows * _BROADCAST
-    step = np.maximum(np.maximum(accumulators / _MULTIPLY_ADDS_PER_CYCLE, loads), _LATENCY)
+    multiply_adds = accumulators * vector_bytes / _MULTIPLY_ADD_BYTES
+    loads = vectors * vector_bytes * _LOAD_PER_BYTE + loop.rows * _BROADCAST
+    step = np.maximum(np.maximum(multiply_adds, loads), _LATENCY)
     step += _SPILL * np.maximum(accumulators + vectors + 1 - registers, 0.0)
     # The emitter makes all broadcasts of k steps before it uses them.
     step += _BROADCAST_SPILL * np.maximum(loop.rows * loop.steps - registers, 0.0) / loop.steps
+    is_uneven = np.log2(loop.columns) % 1 != 0
     # Every accumulator is loaded before and stored after the steps, at two of those per cycle.
-    cycles: Sizes = loop.depth * step + loop.depth / loop.steps * _CYCLES_PER_LOOP + accumulators + _CYCLES_PER_TILE
+    cycles: Sizes = loop.depth * step * np.where(is_uneven, _UNEVEN, 1) + accumulators + _CYCLES_PER_TILE
     return cycles
 
 
