@@ -40,6 +40,7 @@ from benchmarks.unseen_families import (
     collection_parser,
     collections,
     descriptor_scorer,
+    mean_and_interval,
     taus,
 )
 from cost_model import TileConfigs
@@ -47,7 +48,6 @@ from cost_model.analytical.roles import Role
 from cost_model.descriptors import tile_cpu
 from cost_model.descriptors.architecture import DescriptorArchitecture
 from cost_model.descriptors.network import DescriptorNetwork
-from cost_model.metrics import bootstrap_interval
 from training.descriptors import DescriptorRecipe
 
 AS_IT_IS: Final = "as it is"
@@ -229,9 +229,7 @@ def _judge(collection: Collection, options: argparse.Namespace) -> Sequence[dict
         if known is None:
             known = found
         else:
-            loss = (known - found)[~np.isnan(known - found)]
-            low, high = bootstrap_interval(loss, 0)
-            row |= {"loss": float(loss.mean()), "loss_low": low, "loss_high": high}
+            row |= mean_and_interval(known - found, "loss")
         rows.append(row | collection.facts)
         print(rows[-1], flush=True)
     return rows

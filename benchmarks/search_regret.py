@@ -130,9 +130,8 @@ class Known:
         return found
 
     def look_again(self, prepared: PreparedProgram, configs: Iterable[Config]) -> list[Evaluation]:
-        """Evaluates configs and the default in one rotation, for longer."""
-        assert self._space is not None
-        distinct = {config_id(each): each for each in (*configs, self._space.default)}
+        """Evaluates configs in one rotation, for longer."""
+        distinct = {config_id(each): each for each in configs}
         return self._target.evaluate(prepared, list(distinct.values()), purpose="confirm")
 
     def prepare(self, program: Any) -> PreparedProgram:
@@ -255,7 +254,7 @@ def second_look(
     ends = {
         way: [[course.configs[step - 1] for step in course.steps] for course in own] for way, own in courses.items()
     }
-    again = known.look_again(prepared, (config for own in ends.values() for end in own for config in end))
+    again = known.look_again(prepared, [*(c for own in ends.values() for end in own for c in end), space.default])
     cost = {config_id(each.config): min(_most(space), each.cost or math.inf) for each in again}
     noise = max((each.outcome.noise for each in again if isinstance(each.outcome, Measured)), default=0.0)
     return {way: np.array([[cost[config_id(c)] for c in end] for end in own]) for way, own in ends.items()}, noise

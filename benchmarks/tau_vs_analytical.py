@@ -46,12 +46,13 @@ from benchmarks.unseen_families import (
     collection_parser,
     collections,
     descriptor_scorer,
+    mean_and_interval,
     taus,
 )
 from cost_model import CostModel
 from cost_model.base import shipped_checkpoints
 from cost_model.descriptors.base import Descriptors
-from cost_model.metrics import bootstrap_interval, top_k_slowdown
+from cost_model.metrics import top_k_slowdown
 from training.collecting.drawing import NEAR, RANDOM
 from training.evaluation.evaluate import score_graphs
 from training.recipes import override, published
@@ -94,7 +95,7 @@ def _judge(collection: Collection, options: argparse.Namespace) -> list[dict[str
         {"collection": collection.name}
         | collection.facts
         | _row(collection, ranker, rankings[ranker], means[ranker])
-        | ({} if ranker == ours else _difference(means[ours] - means[ranker]))
+        | ({} if ranker == ours else mean_and_interval(means[ours] - means[ranker], "better_by", "better"))
         for ranker in rankings
     ]
 
@@ -199,8 +200,7 @@ def _row(
     found: NDArray[np.float64],
 ) -> dict[str, Any]:
     programs = collection.programs
-    low, high = bootstrap_interval(found[~np.isnan(found)], 0)
-    row: dict[str, Any] = {"ranker": ranker, "tau": float(np.nanmean(found)), "tau_low": low, "tau_high": high}
+    row: dict[str, Any] = {"ranker": ranker, **mean_and_interval(found, "tau")}
     if collection.kind == "layout":
         for way in (NEAR, RANDOM):
             row[way] = float(np.nanmean([np.nanmean(taus(programs, ranking, way)) for ranking in rankings]))
@@ -208,12 +208,6 @@ def _row(
         slow = [top_k_slowdown(ranking[p.graph.name], p.costs, k) for ranking in rankings for p in programs]
         row[f"top_{k}"] = float(np.mean(slow))
     return row
-
-
-def _difference(better_by: NDArray[np.float64]) -> dict[str, float]:
-    known = better_by[~np.isnan(better_by)]
-    low, high = bootstrap_interval(known, 0)
-    return {"better_by": float(known.mean()), "better_low": low, "better_high": high}
 
 
 if __name__ == "__main__":

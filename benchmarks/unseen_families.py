@@ -24,7 +24,7 @@ from benchmarks.common import REPOSITORY, parser
 from cost_model.descriptors.architecture import Space
 from cost_model.descriptors.network import DescriptorNetwork
 from cost_model.descriptors.scoring import tensors_of
-from cost_model.metrics import kendall_tau
+from cost_model.metrics import bootstrap_interval, kendall_tau
 from training.collecting.drawing import FIXED
 from training.collecting.programs import family_of
 from training.data.collections import SPLITS, available_splits, collection_of
@@ -224,6 +224,19 @@ def taus(programs: Sequence[Judged], ranking: Ranking, way: str | None = None) -
         constant = math.isnan(tau) and np.ptp(each.costs[chosen]) > 0
         found.append(0.0 if constant else tau)  # a ranker that says nothing is no better than chance
     return np.array(found)
+
+
+def mean_and_interval(values: NDArray[np.float64], name: str, ends: str | None = None) -> dict[str, float]:
+    """Columns of a table: the mean over programs where there is a value, and its 95 % bootstrap interval.
+
+    Args:
+        values: of every program; nan for none.
+        name: of the mean.
+        ends: with _low and _high, of the ends of the interval; None for `name`.
+    """
+    known = values[~np.isnan(values)]
+    low, high = bootstrap_interval(known, 0)
+    return {name: float(known.mean()), f"{ends or name}_low": low, f"{ends or name}_high": high}
 
 
 def _judged(graph: StoredGraph, example: Example, folder: Path) -> Judged:

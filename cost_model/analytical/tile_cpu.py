@@ -12,6 +12,8 @@ EPYC. How well they rank the tiles of other products is in benchmarks/results/ta
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,43 +53,62 @@ def cpu_tile_seconds(tensors: GraphTensors, configs: TileConfigs, device: Device
     if device.frequency is None:
         raise GraphError(f"device {device.name!r}: expected a known frequency, found none")
     product, element_bytes = matrix_product(tensors)
-    values = configs.config_feat.astype(np.float64)
-    width = np.maximum(values[:, features.OUTPUT_BOUNDS.start], 1.0)
-    rows = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
-    steps = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
-    lanes = vector_lanes(configs, element_bytes, device)
-    vector_bytes = lanes * max(element_bytes, 4.0)
-    cycles = np.zeros(len(values))
-    for loop in tile_loops(product, rows, steps, width, lanes):
-        cycles += loop.tiles * _tile_cycles(loop, lanes, vector_bytes, device.vector_registers)
+    asked = asked_tiles(configs, element_bytes, device)
+    vector_bytes = asked.lanes * max(element_bytes, 4.0)
+    cycles = np.zeros(len(configs.config_feat))
+    for loop in tile_loops(product, asked.rows, asked.steps, asked.columns, asked.lanes):
+        cycles += loop.tiles * _tile_cycles(loop, vector_bytes, device.vector_registers)
     tiled = product.batch * cycles / device.frequency
     operations = 2 * product.batch * product.m * product.k * product.n
     library = operations / device.peak(int(element_bytes))
-    return np.where(values.any(axis=1), tiled, library)
+    return np.where(asked.is_library, library, tiled)
 
 
-def vector_lanes(configs: TileConfigs, element_bytes: float, device: DeviceDescription) -> Sizes:
-    """Elements of one vector under each tile, float64[c]; those of the device's vectors where a tile does not say.
+@dataclass(frozen=True, eq=False)
+class AskedTiles:
+    """What c configs ask for; float64[c] each but the first.
+
+    Attributes:
+        is_library: whether they ask for a library's product instead, bool[c]; its tile is 1 x 1 x 1.
+        rows: of a tile.
+        steps: through the contracted dimension, at once.
+        columns: of a tile.
+        lanes: elements of a vector.
+    """
+
+    is_library: NDArray[np.bool_]
+    rows: Sizes
+    steps: Sizes
+    columns: Sizes
+    lanes: Sizes
+
+
+def asked_tiles(configs: TileConfigs, element_bytes: float, device: DeviceDescription) -> AskedTiles:
+    """Reads configs as `cpu_tile_seconds` describes them.
 
     16-bit operands are widened: they fill as many registers as float32 would.
     """
-    given = configs.config_feat[:, features.CPU_TILE_LANES].astype(np.float64)
-    return np.where(given > 0, given, max(device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
+    values = configs.config_feat.astype(np.float64)
+    columns, rows, steps = (
+        np.maximum(values[:, place], 1.0)
+        for place in (features.OUTPUT_BOUNDS.start, features.OUTPUT_BOUNDS.start + 1, features.INPUT_BOUNDS.start)
+    )
+    given = values[:, features.CPU_TILE_LANES]
+    lanes = np.where(given > 0, given, max(device.lanes * 4.0 / max(element_bytes, 4.0), 1.0))
+    return AskedTiles(np.asarray(~values.any(axis=1)), rows, steps, columns, lanes)
 
 
-def _tile_cycles(loop: Loop, lanes: Sizes, vector_bytes: Sizes, registers: int) -> NDArray[np.float64]:
+def _tile_cycles(loop: Loop, vector_bytes: Sizes, registers: int) -> NDArray[np.float64]:
     """Cycles of one tile of the output."""
-    vectors = np.ceil(loop.columns / lanes)
-    accumulators = loop.rows * vectors
-    multiply_adds = accumulators * vector_bytes / _MULTIPLY_ADD_BYTES
-    loads = vectors * vector_bytes * _LOAD_PER_BYTE + loop.rows * _BROADCAST
+    multiply_adds = loop.accumulators * vector_bytes / _MULTIPLY_ADD_BYTES
+    loads = loop.vectors * vector_bytes * _LOAD_PER_BYTE + loop.rows * _BROADCAST
     step = np.maximum(np.maximum(multiply_adds, loads), _LATENCY)
-    step += _SPILL * np.maximum(accumulators + vectors + 1 - registers, 0.0)
+    step += _SPILL * loop.accumulators_beyond(registers)
     # The emitter makes all broadcasts of k steps before it uses them.
     step += _BROADCAST_SPILL * np.maximum(loop.rows * loop.steps - registers, 0.0) / loop.steps
     is_uneven = np.log2(loop.columns) % 1 != 0
     # Every accumulator is loaded before and stored after the steps, at two of those per cycle.
-    cycles: Sizes = loop.depth * step * np.where(is_uneven, _UNEVEN, 1) + accumulators + _CYCLES_PER_TILE
+    cycles: Sizes = loop.depth * step * np.where(is_uneven, _UNEVEN, 1) + loop.accumulators + _CYCLES_PER_TILE
     return cycles
 
 

@@ -49,6 +49,7 @@ class Loop:
         columns: of a tile.
         depth: of the contracted dimension that it goes through.
         steps: of these at once.
+        vectors: that hold the columns of a row.
     """
 
     tiles: Sizes
@@ -56,6 +57,16 @@ class Loop:
     columns: Sizes
     depth: Sizes
     steps: Sizes
+    vectors: Sizes
+
+    @property
+    def accumulators(self) -> Sizes:
+        """Vectors of a tile."""
+        return self.rows * self.vectors
+
+    def accumulators_beyond(self, registers: int) -> Sizes:
+        """Those that have no register beside a row of the right-hand side and one value of the left-hand side."""
+        return np.maximum(self.accumulators + self.vectors + 1 - registers, 0.0)
 
 
 def tile_loops(product: MatrixProduct, rows: Sizes, steps: Sizes, columns: Sizes, lanes: Sizes) -> Iterator[Loop]:
@@ -77,8 +88,10 @@ def tile_loops(product: MatrixProduct, rows: Sizes, steps: Sizes, columns: Sizes
         (product.k - whole_depth, product.k - whole_depth, *_rest(product.m - whole_rows)),
     )
     for across, width in _column_tiles(product.n, columns, lanes):
+        vectors = np.ceil(width / lanes)
         for depth, step, down, height in parts:
-            yield Loop(np.where(depth > 0, across * down, 0.0), height, width, depth, np.maximum(step, 1.0))
+            tiles = np.where(depth > 0, across * down, 0.0)
+            yield Loop(tiles, height, width, depth, np.maximum(step, 1.0), vectors)
 
 
 def _rest(rows: Sizes) -> tuple[Sizes, Sizes]:

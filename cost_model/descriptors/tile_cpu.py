@@ -6,9 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from cost_model import features
 from cost_model.analytical.tensors import GraphTensors
-from cost_model.analytical.tile_cpu import cpu_tile_seconds, matrix_product, vector_lanes
+from cost_model.analytical.tile_cpu import AskedTiles, asked_tiles, cpu_tile_seconds, matrix_product
 from cost_model.analytical.tile_loops import MatrixProduct, Sizes, tile_loops
 from cost_model.descriptors.base import Descriptors, without_items
 from cost_model.devices import DeviceDescription
@@ -50,19 +49,15 @@ class CpuTileDescriber:
     def describe(self, configs: TileConfigs) -> Descriptors:
         """The columns of a batch of tiles, `SUMMARY_COLUMNS`; a tile has no items."""
         product, element_bytes = matrix_product(self._tensors)
-        values = configs.config_feat.astype(np.float64)
-        is_library = ~values.any(axis=1)
-        lanes = vector_lanes(configs, element_bytes, self._device)
-        width = np.maximum(values[:, features.OUTPUT_BOUNDS.start], 1.0)
-        rows = np.maximum(values[:, features.OUTPUT_BOUNDS.start + 1], 1.0)
-        steps = np.maximum(values[:, features.INPUT_BOUNDS.start], 1.0)
+        asked = asked_tiles(configs, element_bytes, self._device)
+        is_library, rows, steps, width, lanes = asked.is_library, asked.rows, asked.steps, asked.columns, asked.lanes
         vectors = np.where(is_library, 1.0, width / lanes)
         seconds = cpu_tile_seconds(self._tensors, configs, self._device)
         total = product.batch * product.m * product.k * product.n
         constant = [np.log2(size) for size in (product.batch, product.m, product.k, product.n)]
         columns = [
             is_library.astype(np.float64),
-            *(np.full(len(values), each) for each in (*constant, element_bytes / 4, np.log10(2 * total))),
+            *(np.full(len(rows), each) for each in (*constant, element_bytes / 4, np.log10(2 * total))),
             np.log10(seconds),
             np.log2(rows),
             np.log2(steps),
@@ -75,28 +70,24 @@ class CpuTileDescriber:
               ((product.m, rows), (product.n, width), (product.k, steps))),
             *(np.log2(np.ceil(size / tile)) for size, tile in
               ((product.m, rows), (product.n, width), (product.k, steps))),
-            *(np.where(is_library, 0.0, each) for each in
-              self._work(product, rows, steps, vectors * lanes, lanes, max(element_bytes, 4.0))),
+            *(np.where(is_library, 0.0, each) for each in self._work(product, asked, max(element_bytes, 4.0))),
         ]  # fmt: skip
         return without_items(np.stack(columns, axis=1).astype(np.float32))
 
-    def _work(
-        self, product: MatrixProduct, rows: Sizes, steps: Sizes, width: Sizes, lanes: Sizes, element_bytes: float
-    ) -> list[Sizes]:
+    def _work(self, product: MatrixProduct, asked: AskedTiles, element_bytes: float) -> list[Sizes]:
         """What all loops of a product do, the last lines of `SUMMARY_COLUMNS`."""
         registers = self._device.vector_registers
-        counts = np.zeros((12, len(rows)))
-        for loop in tile_loops(product, rows, steps, width, lanes):
+        counts = np.zeros((12, len(asked.rows)))
+        for loop in tile_loops(product, asked.rows, asked.steps, asked.columns, asked.lanes):
             passes = loop.tiles * loop.depth
-            vectors = np.ceil(loop.columns / lanes)
-            accumulators = loop.rows * vectors
+            accumulators = loop.accumulators
             row_bytes = loop.columns * element_bytes
             # Lines of a column of tiles that leaves the first cache before the next one reads their other half.
             is_read_again = loop.depth * np.maximum(row_bytes, _LINE_BYTES) > _FIRST_CACHE
             lines = np.where(is_read_again, np.ceil(row_bytes / _LINE_BYTES), row_bytes / _LINE_BYTES)
             counts += [
                 passes * accumulators,
-                passes * vectors,
+                passes * loop.vectors,
                 passes * loop.rows,
                 passes / loop.steps,
                 loop.tiles * accumulators,
@@ -105,7 +96,7 @@ class CpuTileDescriber:
                 passes * row_bytes,
                 passes * lines,
                 np.where(loop.columns == 1, passes * loop.rows, 0.0),
-                passes * np.maximum(accumulators + vectors + 1 - registers, 0.0),
+                passes * loop.accumulators_beyond(registers),
                 passes / loop.steps * np.maximum(loop.rows * loop.steps + accumulators - registers, 0.0),
             ]
         counts /= product.m * product.k * product.n / max(_WIDEST_BYTES / element_bytes, 1.0)
