@@ -7,9 +7,10 @@ families: every program is judged by networks that were trained without its fami
 
 - as it is: the recipe, with --members members.
 - one member: no ensemble. (16 members: as many as ship.)
-- without the prior: what is learned alone, without the columns that are mixed in after training (the analytical cost
-  and the bytes of copies for layouts, the iterations for TPU tiles).
-- the prior alone: those columns, nothing learned.
+- without the prior: what is learned alone, without the column that is mixed in after training (the analytical cost for
+  layouts, the iterations for TPU tiles).
+- the prior alone: that column, nothing learned.
+- without rounding: close scores are not made equal.
 - without ...: columns are blanked in training and in judging.
 - raw bounds: the bounds of a tile as they are (logarithms), instead of what they mean for the kernel's shape and the
   hardware's tiles. (Without the prior, which is one of the columns; compare with that row.)
@@ -126,16 +127,16 @@ _ANY: Final = {
 }
 
 _ANALYTICAL: Final = ("log_analytical_share", "analytical_")
-_COPIES: Final = ("log_copy_share", "copy_share")
 _PLACES: Final = ("minor", "second_minor")
 _ROLES: Final = [role.name.lower() for role in Role]
 
 _LAYOUT: Final = {
     "without the prior": Variant(prior=False),
     "the prior alone": Variant(learned=False),
+    "without rounding": Variant(rounded=False),
+    "the prior alone, without rounding": Variant(learned=False, rounded=False),
     "without the analytical cost": Variant(columns=without(*_ANALYTICAL)),
-    "without bytes of copies": Variant(columns=without(*_COPIES)),
-    "without either": Variant(columns=without(*_ANALYTICAL, *_COPIES)),
+    "without how far an order spreads": Variant(columns=without("spread_", "log_spread_", "refused", "region_")),
     "without padded sizes": Variant(columns=without("log_padding", "log_asked_bytes", "log_default_bytes")),
     "without what the default is": Variant(
         columns=without(
@@ -146,7 +147,7 @@ _LAYOUT: Final = {
         columns=without(*(f"{of}_{p}_{role}" for of in ("asked", "default") for p in _PLACES for role in _ROLES))
     ),
     "without what is around the tensor": Variant(
-        columns=without("producer_is_", "consumed_by_", "neighbour_", "first_of_", "group_")
+        columns=without("producer_is_", "consumed_by_", "neighbour_", "last_of_", "region_")
     ),
     "without single decisions": Variant(columns=without_decisions),
 }
@@ -176,8 +177,9 @@ _TPU_TILE: Final = {
 }
 
 _CPU_TILE: Final = {
-    "600 iterations instead of 3,000": Variant(recipe={"iterations": 600}),
-    "16 wide": Variant(architecture={"width": 16}),
+    "3,000 iterations instead of 12,000": Variant(recipe={"iterations": 3000}),
+    "600 iterations": Variant(recipe={"iterations": 600}),
+    "64 wide instead of 128": Variant(architecture={"width": 64}),
     "16 wide, 600 iterations": Variant(recipe={"iterations": 600}, architecture={"width": 16}),
     "without what the loops do": Variant(
         columns=without(*tile_cpu.SUMMARY_COLUMNS[tile_cpu.SUMMARY_COLUMNS.index("log_multiply_adds") :])

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_model.analytical.layout import LayoutCosts
+from cost_model.analytical.layout_cpu import RoundTrips
+from cost_model.analytical.layout_tpu import FollowedLayouts
 from cost_model.analytical.roofline import base_seconds
 from cost_model.analytical.tensors import GraphTensors
 from cost_model.analytical.tile_cpu import cpu_tile_seconds
@@ -33,8 +34,9 @@ class _Prepared:
         return base_seconds(self.tensors, self.device)
 
     @cached_property
-    def layout(self) -> LayoutCosts:
-        return LayoutCosts(self.tensors, self.device)
+    def layout(self) -> RoundTrips | FollowedLayouts:
+        kind = FollowedLayouts if self.device.follows_layouts else RoundTrips
+        return kind(self.tensors, self.device)
 
 
 class AnalyticalCostModel(CostModel):

@@ -25,6 +25,11 @@ _READ_A_PART = ("slice", "dynamic-slice", "gather")
 _WRITE_A_PART = ("dynamic-update-slice", "scatter")
 
 
+def moves_nothing(tensors: GraphTensors) -> NDArray[np.bool_]:
+    """Which instructions neither move nor compute anything, bool[n]."""
+    return tensors.is_opcode(*_FREE)
+
+
 def base_seconds(tensors: GraphTensors, device: DeviceDescription) -> float:
     """Seconds for one run of a program, whatever its config.
 
@@ -51,7 +56,7 @@ def node_seconds(tensors: GraphTensors, device: DeviceDescription) -> NDArray[np
         The larger of operations / peak and bytes / bandwidth. An instruction within a fusion has no traffic of its own,
         a fusion no operations: its cost is the sum over both. 0 for what moves and computes nothing.
     """
-    counted = ~tensors.is_opcode(*_FREE)
+    counted = ~moves_nothing(tensors)
     peaks = np.array([device.peak(int(size)) for size in range(17)])
     peak = peaks[np.minimum(tensors.element_bytes, 16).astype(np.int64)]
     compute = operations(tensors) / peak

@@ -60,9 +60,7 @@ class DescriptorArchitecture:
         """The shape of every parameter by its name; the first axis of a layer is that of the members."""
         items, summary = len(self.item_columns), len(self.summary_columns)
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("summary_mean", "summary_scale", "prior"), (summary,))
-        shapes["output_scale"] = (1,)
-        if self.space == "tile":
-            shapes["resolution"] = (1,)
+        shapes |= {"output_scale": (1,), "resolution": (1,)}
         if items:
             shapes |= {"items_mean": (items,), "items_scale": (items,)}
         for name, (before, after) in self.layers.items():

@@ -15,8 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_model.analytical.layout import PASS_LAYOUT_ON, LayoutCosts, TensorDecisions, decide
+from cost_model.analytical.decisions import TensorDecisions, decide
+from cost_model.analytical.layout_cpu import RoundTrips
+from cost_model.analytical.layout_tpu import FollowedLayouts
 from cost_model.analytical.memory import padded_bytes, physical_order
+from cost_model.analytical.orders import kept_by_product, permuted
+from cost_model.analytical.regions import PASS_LAYOUT_ON, Joint, LayoutRegions, Side
 from cost_model.analytical.roles import Role, dimension_roles
 from cost_model.analytical.roofline import base_seconds, operations, traffic
 from cost_model.analytical.tensors import GraphTensors, Order
@@ -56,10 +60,10 @@ ITEM_COLUMNS: Final = (
     ),
     *("log_copy_share", "copy_share", "log_operations_share", "log_traffic_share"),
     *("asked_minor_size", "asked_second_minor_size", "default_minor_size", "default_second_minor_size"),
-    *("element_bytes", "group_size", "group_has_parameter"),
+    *("element_bytes", "region_size", "region_has_parameter", "refused", "spread_share", "log_spread_share"),
     *(f"producer_is_{kind}" for kind in _CLASSES),
     *(f"consumed_by_{kind}" for kind in _CLASSES),
-    *("neighbour_agrees", "neighbour_disagrees", "first_of_its_order"),
+    *("neighbour_agrees", "neighbour_disagrees", "last_of_region"),
 )
 """Names of the columns of an item. Shares, sizes and numbers of bytes are scaled to be about one."""
 
@@ -80,7 +84,16 @@ _SMALLEST_SHARE: Final = 1e-6
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A configurable tensor. `group` is that of `cost_model.analytical.layout`: tensors that share an order."""
+    """A configurable tensor.
+
+    Attributes:
+        row, place, node, producer: as of a `Joint`.
+        dimensions: of the tensor.
+        default: its order.
+        roles: of its dimensions.
+        joint: where it meets regions; None for vectors.
+        position: of that, in the order of the program.
+    """
 
     row: int
     place: int
@@ -89,7 +102,19 @@ class _Tensor:
     dimensions: tuple[int, ...]
     default: Order
     roles: tuple[Role, ...]
-    group: int
+    joint: Joint | None
+    position: int
+
+    @property
+    def side(self) -> Side | None:
+        """The region that is laid out like it, if there is one."""
+        sides = () if self.joint is None else self.joint.sides
+        return next((side for side in sides if side.reshape is None), None)
+
+    def in_region(self, order: Order) -> Order:
+        """An order in the axes of that region, without those of size 1."""
+        assert self.side is not None
+        return permuted(physical_order(order, self.dimensions), self.side.axes)
 
 
 class LayoutDescriber:
@@ -104,20 +129,23 @@ class LayoutDescriber:
         tensors = GraphTensors(graph)
         self._device = device
         self._tensors = tensors
-        self._costs = LayoutCosts(tensors, device)
+        self._costs = FollowedLayouts(tensors, device) if device.follows_layouts else RoundTrips(tensors, device)
         self._base = base_seconds(tensors, device)
         self._traffic = traffic(tensors, device)
         self._operations = operations(tensors)
         self._totals = max(self._traffic.sum(), 1.0), max(self._operations.sum(), 1.0)
+        self._is_product = tensors.is_opcode("convolution", "dot")
         self._kinds = np.stack([tensors.is_opcode(*names) for names in _CLASSES.values()], axis=1)
         self._consumed_by = _consumers(tensors, self._kinds)
-        groups = self._costs.groups
-        self._group_sizes = np.bincount(groups, minlength=len(graph))
-        self._fixed_groups = set(groups[tensors.is_opcode("parameter")].tolist())
+        regions = self._costs.regions if isinstance(self._costs, FollowedLayouts) else LayoutRegions(tensors)
+        self._region_sizes = [len(members) for members in regions.members]
+        is_parameter = tensors.is_opcode("parameter")
+        self._with_parameter = [any(is_parameter[each.node] for each in borders) for borders in regions.borders]
+        joints = {(joint.row, joint.place): (joint, position) for position, joint in enumerate(regions.joints)}
         self._configurable = [
             _Tensor(
                 row, place, node, producer, dimensions, tensors.default_order(producer),
-                dimension_roles(tensors, node, place), int(groups[producer]),
+                dimension_roles(tensors, node, place), *joints.get((row, place), (None, 0)),
             )
             for row, place, producer in tensors.configurable()
             for node, dimensions in [(int(graph.node_config_ids[row]), tensors.dimensions(producer))]
@@ -193,10 +221,27 @@ class LayoutDescriber:
             _log_share(self._traffic[tensor.node] / self._totals[0]),
             *(_size(dimensions, each, place) for each in (order, default) for place in range(_MINOR)),
             width / 4,
-            np.log2(self._group_sizes[tensor.group]) / 4,
-            float(tensor.group in self._fixed_groups),
+            *self._around(tensor, order),
             *self._kinds[tensor.producer].astype(float),
             *self._consumed_by[tensor.producer].astype(float),
+        ]
+
+    def _around(self, tensor: _Tensor, order: Order) -> list[float]:
+        """How far the order spreads if no other meets it, and whether the node refuses it."""
+        side, joint, refused = tensor.side, tensor.joint, False
+        size, has_parameter, spread = 0, False, 0.0
+        if side is not None:
+            size, has_parameter = self._region_sizes[side.region], self._with_parameter[side.region]
+        if joint is not None and isinstance(self._costs, FollowedLayouts):
+            spread = self._costs.spread(joint, order) / self._totals[0]
+            if self._is_product[tensor.node]:
+                refused = kept_by_product(order, tensor.default, tensor.dimensions) != order
+        return [
+            np.log2(1 + size) / 4,
+            float(has_parameter),
+            float(refused),
+            spread,
+            np.sign(spread) * (1 + _log_share(abs(spread)) / 2),
         ]
 
     def _summary(
@@ -232,29 +277,35 @@ def _consumers(tensors: GraphTensors, kinds: NDArray[np.bool_]) -> NDArray[np.bo
 
 
 def _neighbours(decided: Sequence[tuple[_Tensor, TensorDecisions]], configs: int) -> list[NDArray[np.int64]]:
-    """Whether tensors of a group have the same order, have another, and whether none before has this one.
+    """Whether tensors of a region are asked for the same order, for another, and whether none later is asked at all.
 
     Returns:
         For each of `decided` int64[configs, 3] of zeros and ones.
     """
+    result = [
+        np.stack([np.zeros(configs, np.int64), np.zeros(configs, np.int64), np.ones(configs, np.int64)], axis=1)
+        for _ in decided
+    ]
     members: dict[int, list[int]] = defaultdict(list)
     for number, (tensor, _) in enumerate(decided):
-        members[tensor.group].append(number)
-    result = [np.zeros((configs, 3), np.int64) for _ in decided]
+        if tensor.side is not None:
+            members[tensor.side.region].append(number)
     for numbers in members.values():
+        numbers.sort(key=lambda number: decided[number][0].position)
         ids: dict[Order, int] = {}
         orders = np.full((len(numbers), configs), -1)
         for place, number in enumerate(numbers):
             tensor, decisions = decided[number]
-            table = [ids.setdefault(physical_order(o, tensor.dimensions), len(ids)) for o in decisions.orders]
+            table = [ids.setdefault(tensor.in_region(order), len(ids)) for order in decisions.orders]
             orders[place] = np.array([*table, -1])[decisions.choice]
-        total = (orders >= 0).sum(axis=0)
+        is_decided = orders >= 0
+        total = is_decided.sum(axis=0)
+        later = total - np.cumsum(is_decided, axis=0)
         for identity in range(len(ids)):
             same = orders == identity
             count = same.sum(axis=0)
-            before = np.cumsum(same, axis=0) - same
             for place, number in enumerate(numbers):
-                values = np.stack([count > 1, total > count, before[place] == 0], axis=1)
+                values = np.stack([count > 1, total > count, later[place] == 0], axis=1)
                 result[number][same[place]] = values[same[place]]
     return result
 

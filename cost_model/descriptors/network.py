@@ -25,8 +25,8 @@ class DescriptorNetwork(nn.Module):
 
     with h of two layers and g of three, ReLU between them. Columns are made of mean 0 and spread 1 first. The score is
     the mean of the members times `output_scale`, plus `prior` times the summary: columns that rank well by themselves,
-    whose mean with what was learned ranks better than either. Neither is trained; at first they are 1 and 0. Scores of
-    tiles are rounded to multiples of `resolution`, unless it is 0, as it is at first: many tiles cost exactly the same.
+    whose mean with what was learned ranks better than either. Neither is trained; at first they are 1 and 0. Scores are
+    rounded to multiples of `resolution`, unless it is 0, as it is at first: many configs cost exactly the same.
 
     Args:
         architecture: its shape.
@@ -41,8 +41,7 @@ class DescriptorNetwork(nn.Module):
             self.register_buffer(f"{name}_scale", torch.ones(columns))
         self.register_buffer("prior", torch.zeros(len(architecture.summary_columns)))
         self.register_buffer("output_scale", torch.ones(1))
-        if architecture.space == "tile":
-            self.register_buffer("resolution", torch.zeros(1))
+        self.register_buffer("resolution", torch.zeros(1))
         for name, (before, after) in architecture.layers.items():
             self.add_module(name, MemberLinear(architecture.members, before, after))
 
@@ -82,7 +81,7 @@ class DescriptorNetwork(nn.Module):
         """The scores of all members together, with the prior; arguments as for `forward`, float32[c]."""
         learned = self.get_buffer("output_scale") * self.forward(items, shares, decisions, offsets, summary).mean(0)
         scores = learned + self._normalise("summary", summary) @ self.get_buffer("prior")
-        if self.architecture.space == "tile" and (step := float(self.get_buffer("resolution"))) > 0:
+        if (step := float(self.get_buffer("resolution"))) > 0:
             scores = torch.round(scores / step) * step
         return scores
 

@@ -61,10 +61,11 @@ def test_layouts_that_need_copies_are_worse() -> None:
         Node("parameter", (384, 128), order=(1, 0)),
         Node("dot", (512, 128), (3, 4), order=(1, 0), root=True),
     )
-    keep, turn = (1, 0), (0, 1)
-    tensors = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
-    configs = [
-        {tensor: turn if place < turned else keep for place, tensor in enumerate(tensors)} for turned in range(7)
-    ]
-    scores = CostModel.load("layout-tpu-v5e").score(graph, layout_configs(graph, *configs))
-    assert kendall_tau(scores, np.arange(7)) > 0.5
+    turn = (0, 1)
+    between, result = (0, 0), (1, 0)
+    model = CostModel.load("layout-tpu-v5e")
+    default, free, once, twice = model.score(
+        graph, layout_configs(graph, {}, {between: turn}, {result: turn}, {between: turn, (1, 1): (1, 0), result: turn})
+    )
+    # Dots swap their two dimensions, so an order that both have costs nothing; what a program returns is copied back.
+    assert default <= free < once < twice

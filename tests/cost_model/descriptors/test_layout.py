@@ -72,13 +72,51 @@ def test_dimensions_go_by_their_role() -> None:
     assert _items(described, *names) == [[1, 0, 0, 1], [0, 1, 1, 0]]
 
 
-def test_neighbours_share_an_order() -> None:
-    names = ("neighbour_agrees", "neighbour_disagrees", "first_of_its_order", "group_has_parameter")
+def test_requests_of_a_region_are_compared() -> None:
+    names = ("neighbour_agrees", "neighbour_disagrees", "last_of_region")
     agree = _describe(_chain(), {(DOT, OUTPUT): COLUMN_MAJOR, (RESHAPE, FIRST): COLUMN_MAJOR})
-    assert _items(agree, *names) == [[1, 0, 1, 0], [1, 0, 0, 0]]
+    assert _items(agree, *names) == [[1, 0, 0], [1, 0, 1]]
     differ = _describe(_chain(), {(DOT, OUTPUT): ROW_MAJOR, (RESHAPE, FIRST): COLUMN_MAJOR})
-    assert _items(differ, *names) == [[0, 1, 1, 0], [0, 1, 1, 0]]
-    assert _items(_describe(_chain(), {(DOT, FIRST): ROW_MAJOR}), *names) == [[0, 0, 1, 1]]
+    assert _items(differ, *names) == [[0, 1, 0], [0, 1, 1]]
+    assert _items(_describe(_chain(), {(DOT, FIRST): ROW_MAJOR}), *names) == [[0, 0, 1]]
+
+
+def test_regions_are_described() -> None:
+    names = ("region_size", "region_has_parameter")
+    alone, with_others = _items(
+        _describe(_chain(), {(DOT, FIRST): COLUMN_MAJOR}, {(DOT, OUTPUT): COLUMN_MAJOR}), *names
+    )
+    assert alone == [0, 0]  # an argument has an order of its own
+    assert with_others == [0.25, 0]
+    graph = make_graph(
+        Node("parameter", (16, 128), order=ROW_MAJOR),
+        Node("tanh", (16, 128), (0,), order=ROW_MAJOR),
+        Node("reshape", (2048,), (1,), root=True, order=(0,)),
+    )
+    assert _items(_describe(graph, {(0, FIRST): COLUMN_MAJOR}), *names) == [[0.25, 1]]
+
+
+def test_how_far_an_order_spreads() -> None:
+    asked, default = _items(
+        _describe(_chain(), {(DOT, OUTPUT): COLUMN_MAJOR}, {(DOT, OUTPUT): ROW_MAJOR}),
+        *("spread_share", "log_spread_share", "refused"),
+    )
+    # The element-wise instruction writes 128 * 128 * 4 bytes instead of 16 * 128 * 4. The program moves the arguments,
+    # which the dot reads once more, the dot's output, and reads and writes of the two that follow.
+    arguments, output = 4 * (16 * 256 + 256 * 128), 4 * 16 * 128
+    share = (65_536 - output) / (2 * arguments + output + 4 * output)
+    assert asked == pytest.approx([share, 1 + np.log10(share) / 6, 0], rel=1e-4)
+    assert default == [0, 0, 0]
+
+
+def test_what_a_dot_refuses() -> None:
+    graph = make_graph(
+        Node("broadcast", (8, 16, 128), (), order=(2, 1, 0)),
+        Node("parameter", (128, 128), order=ROW_MAJOR),
+        Node("dot", (8, 16, 128), (0, 1), order=(2, 1, 0), root=True),
+    )
+    described = _describe(graph, {(0, FIRST): (1, 2, 0)}, {(0, FIRST): (0, 2, 1)}, {(0, OUTPUT): (2, 0, 1)})
+    assert _items(described, "refused") == [[0], [1], [1]]
 
 
 def test_a_config_does_not_depend_on_the_others() -> None:
