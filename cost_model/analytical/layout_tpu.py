@@ -99,22 +99,44 @@ class FollowedLayouts:
         Returns:
             float64[c]; 0 for a config that leaves everything to the compiler.
         """
-        joints, count = self.regions.joints, len(configs) + 1  # the last is the default: what it copies, all do
-        decisions = [self._decisions(joint, configs) for joint in joints]
-        regions: dict[int, _Region] = {}
-        for position, (joint, decided) in enumerate(zip(joints, decisions, strict=True)):
-            if decided.orders:
-                self._give(joint, position + 1, decided, regions, count)
-        self._pass_on(decisions, regions, count)
+        count = len(configs) + 1  # the last is the default: what it copies, all do
+        decisions, regions = self._lay_out(configs)
         total = np.zeros(count)
         for number, region in regions.items():
             total += self._lookup(number, region)
         nothing = TensorDecisions(UNDECIDED, (), np.full(count, UNDECIDED))
-        for joint, decided in [*zip(joints, decisions, strict=True), *((seam, nothing) for seam in self.regions.seams)]:
+        decided_joints = zip(self.regions.joints, decisions, strict=True)
+        for joint, decided in [*decided_joints, *((seam, nothing) for seam in self.regions.seams)]:
             if decided.orders or any(side.region in regions for side in joint.sides):
                 total += self._copies(joint, decided, regions, count)
         seconds: NDArray[np.float64] = (total[:-1] - total[-1]) / self._device.memory_bandwidth
         return seconds
+
+    def changed(self, configs: LayoutConfigs) -> list[dict[int, Order]]:
+        """The tensors that are not laid out as they are by default.
+
+        Args:
+            configs: c configs.
+
+        Returns:
+            For each config the order of such tensors by the node that produces them, minor to major. Where a request is
+            refused, it is the order that the node has by itself, not that of the copy.
+        """
+        decisions, regions = self._lay_out(configs)
+        result: list[dict[int, Order]] = [{} for _ in configs.node_config_feat]
+        for number, region in regions.items():
+            orders = list(region.orders)
+            for config in np.flatnonzero(region.choice[:-1] != UNDECIDED).tolist():
+                order = orders[region.choice[config]]
+                result[config] |= {each.node: _of_member(each, order) for each in self.regions.members[number]}
+        for joint, decided in zip(self.regions.joints, decisions, strict=True):
+            if joint.place == 0 and self._is_product[joint.node]:
+                kept = [kept_by_product(order, joint.default, joint.dimensions) for order in decided.orders]
+                for config in np.flatnonzero(decided.choice[:-1] != UNDECIDED).tolist():
+                    result[config][joint.node] = kept[decided.choice[config]]
+        return [
+            {node: order for node, order in orders.items() if not self._is_default(node, order)} for orders in result
+        ]
 
     def spread(self, joint: Joint, order: Order) -> float:
         """Bytes that a region is padded more if a joint gives it an order, 0 for joints without a region.
@@ -127,6 +149,21 @@ class FollowedLayouts:
         return sum(
             self._in_order(n, o) - self._in_order(n, self.regions.default(n)) for n, o in entered if o is not None
         )
+
+    def _lay_out(self, configs: LayoutConfigs) -> tuple[list[TensorDecisions], dict[int, _Region]]:
+        """What is decided at every joint and what becomes of the regions, with the default as one more config."""
+        joints, count = self.regions.joints, len(configs) + 1
+        decisions = [self._decisions(joint, configs) for joint in joints]
+        regions: dict[int, _Region] = {}
+        for position, (joint, decided) in enumerate(zip(joints, decisions, strict=True)):
+            if decided.orders:
+                self._give(joint, position + 1, decided, regions, count)
+        self._pass_on(decisions, regions, count)
+        return decisions, regions
+
+    def _is_default(self, node: int, order: Order) -> bool:
+        shape = self._tensors.dimensions(node)
+        return physical_order(order, shape) == physical_order(self._tensors.default_order(node), shape)
 
     @staticmethod
     def _decisions(joint: Joint, configs: LayoutConfigs) -> TensorDecisions:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from cost_model import CostModel, LearnedCostModel
 from cost_model.base import shipped_checkpoints
 from cost_model.devices import DEVICES
-from cost_model.metrics import kendall_tau
 from tests.cost_model.graphs import Node, layout_configs, make_graph
 
 LARGEST = 1 << 20

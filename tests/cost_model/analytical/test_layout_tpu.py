@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ MOVED = COLUMNS + ROWS
 A copy reads the one and writes the other; [2048] has as many as [16, 128] row-major."""
 
 
-def _seconds(graph: ProgramGraph, *configs: dict[tuple[int, int], tuple[int, ...]]) -> list[float]:
+def _seconds(graph: ProgramGraph, *configs: Mapping[tuple[int, int], tuple[int, ...]]) -> list[float]:
     """One byte takes one second."""
     seconds = FollowedLayouts(GraphTensors(graph), TPU).seconds(layout_configs(graph, *configs))
     return [float(value) for value in seconds]
@@ -192,3 +193,14 @@ def test_configs_are_independent_of_each_other() -> None:
 def test_no_configurable_node() -> None:
     graph = make_graph(Node("parameter", (4, 4)), Node("negate", (4, 4), (0,), root=True))
     assert _seconds(graph, {}, {}) == [0, 0]
+
+
+def test_what_a_config_changes() -> None:
+    layouts = FollowedLayouts(GraphTensors(_chain(2)), TPU)
+    configs = layout_configs(
+        _chain(2), {}, {(DOT, OUTPUT): COLUMN_MAJOR}, {(RESHAPE, FIRST): COLUMN_MAJOR}, {(DOT, OUTPUT): ROW_MAJOR}
+    )
+    default, output, consumer, same = layouts.changed(configs)
+    assert (default, same) == ({}, {})
+    assert output == dict.fromkeys((2, 3, 4), COLUMN_MAJOR)
+    assert consumer == dict.fromkeys((3, 4), COLUMN_MAJOR)
