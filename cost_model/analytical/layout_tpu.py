@@ -273,16 +273,14 @@ class FollowedLayouts:
 
     def _beside(self, joint: Joint, side: Side, regions: dict[int, _Region], orders: _Orders, default: _Ids) -> _Ids:
         """The order of a region as the joint's tensor would have it, int64[c]; _ELSEWHERE if it cannot have it."""
-        usual = 0
-        if side.reshape is not None:
-            order = joint.before_reshape(side, side.reshape.default)
-            usual = _ELSEWHERE if order is None else orders.number(order)
         region = regions.get(side.region)
-        if region is None:
-            return default + usual
-        left = (joint.leave(side, order) for order in region.orders)
-        table = np.array([*(_ELSEWHERE if order is None else orders.number(order) for order in left), usual])
-        return table[region.choice]
+        in_region = [] if region is None else list(region.orders)
+        usual = self.regions.default(side.region)
+        left = [joint.leave(side, order) for order in in_region] + [
+            joint.leave(side, usual) if usual else joint.default
+        ]
+        table = np.array([_ELSEWHERE if order is None else orders.number(order) for order in left])
+        return table[-1] + default if region is None else table[region.choice]
 
     @staticmethod
     def _kept(orders: _Orders, *, refuses: bool = False) -> _Ids:
