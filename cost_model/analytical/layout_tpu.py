@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_model.analytical.decisions import UNDECIDED, TensorDecisions, decide
+from cost_model.analytical.decisions import UNDECIDED, TensorDecisions
 from cost_model.analytical.memory import padded_bytes, physical_order
 from cost_model.analytical.orders import inverse, kept_by_product, permuted
 from cost_model.analytical.regions import Joint, LayoutRegions, Member, Side
@@ -167,7 +167,7 @@ class FollowedLayouts:
 
     @staticmethod
     def _decisions(joint: Joint, configs: LayoutConfigs) -> TensorDecisions:
-        decided = decide(joint.producer, joint.default, configs, joint.row, joint.place)
+        decided = joint.decide(configs)
         return replace(decided, choice=np.append(decided.choice, UNDECIDED))
 
     # ---- Which order every region gets -------------------------------------------------------------------------------

@@ -20,9 +20,11 @@ from typing import Final
 import numpy as np
 
 from cost_model import features
+from cost_model.analytical.decisions import TensorDecisions, decide
 from cost_model.analytical.memory import physical_order
 from cost_model.analytical.orders import inverse, permuted, reshaped
 from cost_model.analytical.tensors import GraphTensors, Order
+from cost_model.graph import LayoutConfigs
 
 # Element-wise instructions pass a layout on unchanged.
 PASS_LAYOUT_ON: Final = (
@@ -110,6 +112,10 @@ class Joint:
     default: Order
     before: Side | None = None
     behind: list[Side] = field(default_factory=list)
+
+    def decide(self, configs: LayoutConfigs) -> TensorDecisions:
+        """What a batch says about the tensor."""
+        return decide(self.producer, self.default, configs, self.row, self.place)
 
     @property
     def sides(self) -> list[Side]:

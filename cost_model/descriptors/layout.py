@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_model.analytical.decisions import TensorDecisions, decide
+from cost_model.analytical.decisions import TensorDecisions
 from cost_model.analytical.layout_cpu import RoundTrips
 from cost_model.analytical.layout_tpu import FollowedLayouts
 from cost_model.analytical.memory import padded_bytes, physical_order
@@ -87,34 +87,24 @@ class _Tensor:
     """A configurable tensor.
 
     Attributes:
-        row, place, node, producer: as of a `Joint`.
-        dimensions: of the tensor.
-        default: its order.
-        roles: of its dimensions.
-        joint: where it meets regions; None for vectors.
+        joint: where it meets regions; none of them if it is a vector.
         position: of that, in the order of the program.
+        roles: of its dimensions.
     """
 
-    row: int
-    place: int
-    node: int
-    producer: int
-    dimensions: tuple[int, ...]
-    default: Order
-    roles: tuple[Role, ...]
-    joint: Joint | None
+    joint: Joint
     position: int
+    roles: tuple[Role, ...]
 
     @property
     def side(self) -> Side | None:
         """The region that is laid out like it, if there is one."""
-        sides = () if self.joint is None else self.joint.sides
-        return next((side for side in sides if side.reshape is None), None)
+        return next((side for side in self.joint.sides if side.reshape is None), None)
 
     def in_region(self, order: Order) -> Order:
         """An order in the axes of that region, without those of size 1."""
         assert self.side is not None
-        return permuted(physical_order(order, self.dimensions), self.side.axes)
+        return permuted(physical_order(order, self.joint.dimensions), self.side.axes)
 
 
 class LayoutDescriber:
@@ -141,15 +131,13 @@ class LayoutDescriber:
         self._region_sizes = [len(members) for members in regions.members]
         is_parameter = tensors.is_opcode("parameter")
         self._with_parameter = [any(is_parameter[each.node] for each in borders) for borders in regions.borders]
-        joints = {(joint.row, joint.place): (joint, position) for position, joint in enumerate(regions.joints)}
-        self._configurable = [
-            _Tensor(
-                row, place, node, producer, dimensions, tensors.default_order(producer),
-                dimension_roles(tensors, node, place), *joints.get((row, place), (None, 0)),
-            )
-            for row, place, producer in tensors.configurable()
-            for node, dimensions in [(int(graph.node_config_ids[row]), tensors.dimensions(producer))]
-        ]  # fmt: skip
+        known = {(joint.row, joint.place): (joint, position) for position, joint in enumerate(regions.joints)}
+        self._configurable = []
+        for row, place, producer in tensors.configurable():
+            node = int(graph.node_config_ids[row])
+            vector = Joint(row, place, node, producer, tensors.dimensions(producer), tensors.default_order(producer))
+            joint, position = known.get((row, place), (vector, 0))
+            self._configurable.append(_Tensor(joint, position, dimension_roles(tensors, node, place)))
 
     def describe(self, configs: LayoutConfigs) -> Descriptors:
         """The columns of a batch.
@@ -163,7 +151,7 @@ class LayoutDescriber:
         decided = [
             (tensor, decisions)
             for tensor in self._configurable
-            for decisions in [decide(tensor.producer, tensor.default, configs, tensor.row, tensor.place)]
+            for decisions in [tensor.joint.decide(configs)]
             if decisions.orders
         ]
         rows, decisions, owners = [np.zeros((0, len(ITEM_COLUMNS)), np.float32)], [], []
@@ -195,15 +183,16 @@ class LayoutDescriber:
 
     def _alone(self, tensor: _Tensor, order: Order) -> list[float]:
         """The columns that do not depend on other decisions."""
-        dimensions, default = tensor.dimensions, tensor.default
-        width = float(self._tensors.element_bytes[tensor.producer])
+        node, producer = tensor.joint.node, tensor.joint.producer
+        dimensions, default = tensor.joint.dimensions, tensor.joint.default
+        width = float(self._tensors.element_bytes[producer])
         asked_bytes, default_bytes = (
             max(padded_bytes(dimensions, each, width, self._device), 1.0) for each in (order, default)
         )
         physical, physical_default = physical_order(order, dimensions), physical_order(default, dimensions)
         copied = (asked_bytes + default_bytes) / self._totals[0]
         kind = [0.0] * (len(_OPCODES) * _PLACES)
-        kind[_OPCODES.index(self._tensors.graph.node_opcode[tensor.node]) * _PLACES + tensor.place] = 1.0
+        kind[_OPCODES.index(self._tensors.graph.node_opcode[node]) * _PLACES + tensor.joint.place] = 1.0
         return [
             *kind,
             *_one_hot_roles(tensor.roles, order),
@@ -217,32 +206,28 @@ class LayoutDescriber:
             np.log10(default_bytes) / 6,
             _log_share(copied),
             copied,
-            _log_share(self._operations[tensor.node] / self._totals[1]),
-            _log_share(self._traffic[tensor.node] / self._totals[0]),
+            _log_share(self._operations[node] / self._totals[1]),
+            _log_share(self._traffic[node] / self._totals[0]),
             *(_size(dimensions, each, place) for each in (order, default) for place in range(_MINOR)),
             width / 4,
             *self._around(tensor, order),
-            *self._kinds[tensor.producer].astype(float),
-            *self._consumed_by[tensor.producer].astype(float),
+            *self._kinds[producer].astype(float),
+            *self._consumed_by[producer].astype(float),
         ]
 
     def _around(self, tensor: _Tensor, order: Order) -> list[float]:
         """How far the order spreads if no other meets it, and whether the node refuses it."""
-        side, joint, refused = tensor.side, tensor.joint, False
-        size, has_parameter, spread = 0, False, 0.0
+        side, joint = tensor.side, tensor.joint
+        size, has_parameter, refused, spread = 0, False, False, 0.0
         if side is not None:
             size, has_parameter = self._region_sizes[side.region], self._with_parameter[side.region]
-        if joint is not None and isinstance(self._costs, FollowedLayouts):
+        if isinstance(self._costs, FollowedLayouts):
             spread = self._costs.spread(joint, order) / self._totals[0]
-            if self._is_product[tensor.node]:
-                refused = kept_by_product(order, tensor.default, tensor.dimensions) != order
-        return [
-            np.log2(1 + size) / 4,
-            float(has_parameter),
-            float(refused),
-            spread,
-            np.sign(spread) * (1 + _log_share(abs(spread)) / 2),
-        ]
+            refused = bool(self._is_product[joint.node]) and (
+                kept_by_product(order, joint.default, joint.dimensions) != order
+            )
+        logarithm = np.sign(spread) * (1 + _log_share(abs(spread)) / 2)
+        return [np.log2(1 + size) / 4, float(has_parameter), float(refused), spread, logarithm]
 
     def _summary(
         self, configs: LayoutConfigs, facts: NDArray[np.float32], owner: NDArray[np.int64]
