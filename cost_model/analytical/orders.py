@@ -53,8 +53,8 @@ def kept_by_product(asked: Order, default: Order, dimensions: Sequence[int], *, 
     """The order that a convolution or dot of a TPU has for one of its tensors when another is asked for.
 
     Two dimensions are minor-most by default, and they stay so; which of them comes first is all that a request changes.
-    (Found with libtpu 0.0.52 on v5e, 22 programs with 15 configs each: so were all of 292 requests to convolutions but
-    14, and of 2,190 to dots all but 141, 89 of which were met although they named another dimension.)
+    (Found with libtpu 0.0.52 on v5e: of 703 outputs for which another order was asked, 91 % had the one that this
+    says, 32 % the one that was asked for; `python -m benchmarks.forced_layouts`.)
 
     Args:
         asked: minor to major.

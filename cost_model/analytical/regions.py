@@ -7,8 +7,9 @@ order but for the numbers of the dimensions. Regions meet at joints: the tensors
 joint that is undecided passes orders on; one that is decided parts its regions and gives its order to all of them.
 
 Where several joints of a region are decided, the last in the order of the program wins: the compiler works on a stack.
-(Compared with the layouts in libtpu's dump just after layout assignment, of 22 programs with 15 configs each: see
-`benchmarks/forced_layouts.py`.)
+(Found with libtpu 0.0.52 on v5e, by its dump just after layout assignment: of 8,991 tensors of 22 programs that
+requests moved this says 73 % exactly, and it moves 5 % of the 24,809 that stood still; `python -m
+benchmarks.forced_layouts`.)
 """
 
 from __future__ import annotations

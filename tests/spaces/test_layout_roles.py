@@ -85,3 +85,23 @@ rhs_contracting_dims={2}
     assert (3, 2, 1, 0) in of_first, "the compiler took 3, 2, 0, 1"
     assert (3, 2, 1, 0) not in of_second
     assert len(of_first) == len(of_second) + 1 == 12
+
+
+BATCHED = """HloModule batched
+
+ENTRY main {
+  x = f32[4,8,16]{2,1,0} parameter(0)
+  w = f32[16,32]{1,0} parameter(1)
+  ROOT y = f32[4,8,32]{2,1,0} dot(x, w), lhs_contracting_dims={2}, rhs_contracting_dims={0}
+}
+"""
+
+
+def test_half_as_much_is_expected_of_what_a_dot_refuses() -> None:
+    space = LayoutSpace(read_bytes(BATCHED.encode(), "batched").proto, places=2)
+    swapped, refused = ([LayoutConfig.of({(2, 0): order})] for order in ((1, 2, 0), (2, 0, 1)))
+    taken, kept = space.factors(swapped), space.factors(refused)
+    assert taken is not None
+    assert kept is not None
+    assert sorted(taken[taken != 0]) == [0.5, 1.0]
+    assert sorted(kept[kept != 0]) == [0.25, 0.5]
