@@ -35,9 +35,9 @@ def choose_models(model: str | CostModel, device: str) -> ModelsOf:
         return lambda kind: ()
     analytical = CostModel.load(f"analytical:{device}")
     # What is learned of TPU tiles are the compiler's cycles, which are known where tiles are searched. Of tiles that a
-    # TPU v3 was measured with, the analytical model ranks more in the right order (`benchmarks.tile_tau`). Of TPU layouts
-    # what is learned ranks a little more of them in the right order, but a search finds no more with it
-    # (`benchmarks.search_regret`): it makes equal what is close, and gains are close to the default.
+    # TPU v3 was measured with, the analytical model ranks more in the right order (`benchmarks.tile_tau`). Of layouts
+    # what is learned ranks a little more in the right order, but a search finds no more with it: it makes equal what is
+    # close, and gains are close to the default (`benchmarks.search_regret`).
     if model == "analytical":
         return lambda kind: (analytical,)
     if model == "auto":

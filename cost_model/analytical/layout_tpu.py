@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cost_model.analytical.decisions import UNDECIDED, TensorDecisions
 from cost_model.analytical.memory import padded_bytes, physical_order
 from cost_model.analytical.orders import inverse, kept_by_product, permuted
-from cost_model.analytical.regions import Joint, LayoutRegions, Member, Side
+from cost_model.analytical.regions import Border, Joint, LayoutRegions, Member, Side
 from cost_model.analytical.roofline import moves_nothing
 from cost_model.analytical.tensors import GraphTensors, Order
 from cost_model.devices import DeviceDescription
@@ -238,7 +238,7 @@ class FollowedLayouts:
             for member in self._members[number]:
                 total += self._size(member.node, _of_member(member, order))
             for border in self.regions.borders[number]:
-                total += self._copy(border.node, self._tensors.default_order(border.node), _of_member(border, order))
+                total += self._copy(border.node, border.order, _of_member(border, order))
             self._regions_in_order[number, order] = total
         return self._regions_in_order[number, order]
 
@@ -316,6 +316,6 @@ def _set(region: _Region, choice: _Ids, winner: _Ids | int) -> bool:
     return bool(better.any())
 
 
-def _of_member(member: Member, order: Order) -> Order:
+def _of_member(member: Member | Border, order: Order) -> Order:
     """The order of a region in the dimensions of one of its tensors."""
     return permuted(order, inverse(member.axes))

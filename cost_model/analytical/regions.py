@@ -44,6 +44,7 @@ _PASS_RANK_ON: Final = (
 
 _HAVE_THEIR_OWN: Final = (
     *("parameter", "constant", "convolution", "dot", "custom-call", "get-tuple-element", "rng", "rng-bit-generator"),
+    "fusion",
 )
 
 _NONE: Final = -1
@@ -88,6 +89,21 @@ class Member:
 
     node: int
     axes: Order
+
+
+@dataclass(frozen=True)
+class Border:
+    """A tensor that a region has to have, or gets, in a certain order.
+
+    Attributes:
+        node: that produces it.
+        axes: the region's axis along each of its dimensions.
+        order: of the tensor.
+    """
+
+    node: int
+    axes: Order
+    order: Order
 
 
 @dataclass
@@ -152,7 +168,7 @@ class LayoutRegions:
     Attributes:
         members: the tensors of each region; none for the one between two joints of the same tensor.
         borders: for each region the tensors with an order of their own that its members read, and those of its own that
-            the program returns.
+            the program returns or a fusion reads.
         joints: in the order of the program: inputs stand before their node, the output behind it.
         seams: where a tensor is copied by default, as its user wants another order; like joints that nobody decides.
     """
@@ -167,7 +183,8 @@ class LayoutRegions:
         is_free = ~tensors.is_opcode(*_HAVE_THEIR_OWN)
         self._is_free = [bool(is_free[node]) and len(self._dimensions[node]) > 0 for node in nodes]
         self.members: list[list[Member]] = []
-        self.borders: list[list[Member]] = []
+        self.borders: list[list[Border]] = []
+        self._fixed: dict[int, Order] = {}
         self.seams: list[Joint] = []
         self.joints = self._find_joints()
         self._outputs = {joint.node: joint for joint in self.joints if joint.place == 0}
@@ -186,6 +203,7 @@ class LayoutRegions:
         self._find_regions()
         self._attach()
         self._attach_results()
+        self._attach_fusions()
 
     def region(self, node: int) -> int:
         """The number of the region that a node's output belongs to; -1 where it has an order of its own."""
@@ -194,7 +212,7 @@ class LayoutRegions:
     def default(self, region: int) -> Order:
         """The order of a region by default, in its own axes; () for the one between two joints of a tensor."""
         if not self.members[region]:
-            return ()
+            return self._fixed.get(region, ())
         first = self.members[region][0]
         return permuted(self._default[first.node], first.axes)
 
@@ -254,9 +272,7 @@ class LayoutRegions:
                 if not agree:
                     self.seams.append(self._seam(user, producer, side))
             else:
-                border = Member(producer, axes)
-                if border not in self.borders[self._numbers[user]]:
-                    self.borders[self._numbers[user]].append(border)
+                self._add_border(self._numbers[user], Border(producer, axes, self._default[producer]))
 
     def _seam(self, user: int, producer: int, side: Side) -> Joint:
         own = Side(self._numbers[producer], self._places[producer].axes, follows=False)
@@ -270,11 +286,34 @@ class LayoutRegions:
         is_tuple = self._tensors.is_opcode("tuple")
         for root in roots:
             for node in self._tensors.operands(root) if is_tuple[root] else [root]:
-                output, member = self._outputs.get(node), self._places.get(node)
-                if output is not None:
-                    output.behind.append(Side(self._new_region(), tuple(range(len(output.dimensions))), follows=False))
-                elif member is not None and member not in self.borders[self._numbers[node]]:
-                    self.borders[self._numbers[node]].append(member)
+                self._require(node, self._default[node])
+
+    def _attach_fusions(self) -> None:
+        """What a fusion reads has the order of the parameter inside, where that is the only one of this shape."""
+        is_fusion, is_parameter = self._tensors.is_opcode("fusion"), self._tensors.is_opcode("parameter")
+        for node in np.flatnonzero(is_fusion).tolist():
+            orders: dict[tuple[int, ...], set[Order]] = defaultdict(set)
+            for inner in self._tensors.inside(node):
+                if is_parameter[inner]:
+                    orders[self._dimensions[inner]].add(self._default[inner])
+            for producer in self._tensors.operands(node):
+                found = orders[self._dimensions[producer]]
+                if len(found) == 1:
+                    self._require(producer, *found)
+
+    def _require(self, node: int, order: Order) -> None:
+        """A node's output is needed in an order, whatever it has."""
+        output, member = self._outputs.get(node), self._places.get(node)
+        if output is not None:
+            region = self._new_region()
+            self._fixed[region] = order
+            output.behind.append(Side(region, tuple(range(len(output.dimensions))), follows=False))
+        elif member is not None:
+            self._add_border(self._numbers[node], Border(node, member.axes, order))
+
+    def _add_border(self, region: int, border: Border) -> None:
+        if border not in self.borders[region]:
+            self.borders[region].append(border)
 
     def _side(self, node: int) -> Side | None:
         return Side(self._numbers[node], self._places[node].axes) if node in self._numbers else None

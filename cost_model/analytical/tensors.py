@@ -191,6 +191,16 @@ class GraphTensors:
                 return DotDimensions(shared, kept, others, tuple(remaining))
         return None
 
+    def inside(self, node: int) -> set[int]:
+        """The nodes of the computations that a node calls, as far as their roots depend on them."""
+        found = set(self.called(node))
+        left = list(found)
+        while left:
+            new = [each for each in self.operands(left.pop()) if each not in found]
+            found.update(new)
+            left += new
+        return found
+
     def inside_fusions(self) -> NDArray[np.bool_]:
         """Which nodes belong to a computation that a fusion calls (or to one that is called from there), bool[n]."""
         users, producers = self.graph.edge_index.T

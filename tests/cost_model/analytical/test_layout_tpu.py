@@ -204,3 +204,18 @@ def test_what_a_config_changes() -> None:
     assert (default, same) == ({}, {})
     assert output == dict.fromkeys((2, 3, 4), COLUMN_MAJOR)
     assert consumer == dict.fromkeys((3, 4), COLUMN_MAJOR)
+
+
+def test_a_fusion_reads_in_the_order_of_its_parameter() -> None:
+    graph = make_graph(
+        Node("parameter", (128, 128), order=ROW_MAJOR),
+        Node("gather", (64, 128), (0,), order=ROW_MAJOR, root=True),
+        Node("parameter", (128, 128), order=ROW_MAJOR),
+        Node("dot", (128, 128), (2,), order=COLUMN_MAJOR),
+        Node("fusion", (64, 128), (3,), (1,), order=ROW_MAJOR),
+        Node("tanh", (64, 128), (4,), order=COLUMN_MAJOR),
+        Node("reduce", (), (5,), root=True),
+    )
+    copy = 2 * 128 * 128 * 4
+    # By default the dot's output is copied for the fusion, and the fusion's for what reads it.
+    assert _seconds(graph, {(0, OUTPUT): ROW_MAJOR}, {(0, OUTPUT): COLUMN_MAJOR}) == [-copy, 0]
