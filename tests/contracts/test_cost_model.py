@@ -169,8 +169,11 @@ def test_the_default_is_never_worse_than_extra_copies(name: str) -> None:
         {(0, 1): (0, 1)},
         {(0, 0): (0, 1), (0, 1): (0, 1), (1, 1): (1, 0), (1, 2): (0, 1)},
     )
-    default, *others = CostModel.load(name).score(graph, configs).tolist()
-    assert all(default < other for other in others)
+    default, differ, argument, several = CostModel.load(name).score(graph, configs).tolist()
+    assert default < differ
+    assert default < several
+    # A dot of a TPU reads an argument in either order without a copy.
+    assert default == argument if "tpu" in name else default < argument
 
 
 @pytest.mark.parametrize("name", ANALYTICAL)
