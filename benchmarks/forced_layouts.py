@@ -38,7 +38,7 @@ from autotune.targets.tpu.target import TpuTarget
 from benchmarks.common import parser, publish
 from cost_model import DEVICES
 from cost_model.analytical.layout_tpu import FollowedLayouts
-from cost_model.analytical.memory import complete_order, physical_order
+from cost_model.analytical.memory import complete_order, physical_order, same_bytes
 from cost_model.analytical.orders import kept_by_product
 from cost_model.analytical.tensors import GraphTensors, Order
 from protos import hlo_pb2
@@ -100,8 +100,7 @@ def _compare(target: TpuTarget, compiler: TpuCompiler, path: Path, count: int) -
     tensors = GraphTensors(graph)
     model = FollowedLayouts(tensors, DEVICES[target.description.cost_model_device])
     expected = model.changed(space.encode(configs))
-    names = [instruction.name for computation in prepared.module.proto.computations
-             for instruction in computation.instructions]  # fmt: skip
+    names = [instruction.name for instruction in instructions(prepared.module.proto)]
     default, *assigned = _assigned(target, compiler, prepared, [space.default, *configs])
     if default is None:
         raise AutotuneError("the default did not compile once more")
@@ -117,9 +116,9 @@ def _assigned(
     target: TpuTarget, compiler: TpuCompiler, prepared: PreparedProgram, configs: Sequence[LayoutConfig]
 ) -> list[Orders | None]:
     """The layouts just after layout assignment; None for a config that did not compile."""
-    modules = [target.realise(prepared, config).module for config in configs]
+    # What `realise` gives for the default is the program as it was given, which may be for several partitions.
     modules = [
-        prepared.module.module if config == LayoutConfig() else m for config, m in zip(configs, modules, strict=True)
+        target.realise(prepared, config).module if config.orders else prepared.module.module for config in configs
     ]
     options = compile_options(prepared.module.proto, partitioned=True)
     results = compiler.stages_many([CompileRequest(module, options) for module in modules])
@@ -171,19 +170,16 @@ def _requests(
         name, shape = names[node], tensors.dimensions(node)
         if tensor or not is_product[node] or name not in found or name not in default:
             continue
-        asked = physical_order(complete_order(wanted, default[name]), shape)
-        if asked == physical_order(default[name], shape):
+        asked = complete_order(wanted, default[name])
+        if same_bytes(asked, default[name], shape):
             continue
+        kept = kept_by_product(asked, default[name], shape)
+        # A convolution or dot chooses its two minor-most dimensions.
+        minor_asked, minor_kept, minor = (physical_order(o, shape)[:2] for o in (asked, kept, found[name]))
         counts["requests"] += 1
-        counts["met"] += _minor(asked) == _minor(physical_order(found[name], shape))
-        kept = kept_by_product(complete_order(wanted, default[name]), default[name], shape)
-        counts["ruled"] += _minor(physical_order(kept, shape)) == _minor(physical_order(found[name], shape))
+        counts["met"] += minor_asked == minor
+        counts["ruled"] += minor_kept == minor
     return counts
-
-
-def _minor(order: Order) -> Order:
-    """What a convolution or dot chooses."""
-    return order[:2]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -9,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_model.analytical.decisions import UNDECIDED, TensorDecisions
-from cost_model.analytical.memory import padded_bytes, physical_order
+from cost_model.analytical.memory import padded_bytes, physical_order, same_bytes
 from cost_model.analytical.orders import inverse, kept_by_product, permuted
-from cost_model.analytical.regions import Border, Joint, LayoutRegions, Member, Side
+from cost_model.analytical.regions import Joint, LayoutRegions, Member, Side
 from cost_model.analytical.roofline import moves_nothing
 from cost_model.analytical.tensors import GraphTensors, Order
 from cost_model.devices import DeviceDescription
@@ -150,6 +151,11 @@ class FollowedLayouts:
             self._in_order(n, o) - self._in_order(n, self.regions.default(n)) for n, o in entered if o is not None
         )
 
+    def refuses(self, joint: Joint, order: Order) -> bool:
+        """Whether a joint's node does not take an order that is asked for."""
+        is_product = bool(self._is_product[joint.node])
+        return is_product and kept_by_product(order, joint.default, joint.dimensions) != order
+
     def _lay_out(self, configs: LayoutConfigs) -> tuple[list[TensorDecisions], dict[int, _Region]]:
         """What is decided at every joint and what becomes of the regions, with the default as one more config."""
         joints, count = self.regions.joints, len(configs) + 1
@@ -162,8 +168,7 @@ class FollowedLayouts:
         return decisions, regions
 
     def _is_default(self, node: int, order: Order) -> bool:
-        shape = self._tensors.dimensions(node)
-        return physical_order(order, shape) == physical_order(self._tensors.default_order(node), shape)
+        return same_bytes(order, self._tensors.default_order(node), self._tensors.dimensions(node))
 
     @staticmethod
     def _decisions(joint: Joint, configs: LayoutConfigs) -> TensorDecisions:
@@ -176,12 +181,7 @@ class FollowedLayouts:
         self, joint: Joint, winner: int, decided: TensorDecisions, regions: dict[int, _Region], configs: int
     ) -> None:
         """Later joints overwrite what earlier ones gave."""
-        for side in joint.sides:
-            entered = [joint.enter(side, order) for order in decided.orders]
-            if any(order is not None for order in entered):
-                region = _region(regions, side, configs)
-                table = np.array([*(UNDECIDED if o is None else region.number(o) for o in entered), UNDECIDED])
-                _set(region, table[decided.choice], winner)
+        _enter(joint, decided.orders, decided.choice, np.full(configs, winner), regions)
 
     def _pass_on(self, decisions: list[TensorDecisions], regions: dict[int, _Region], configs: int) -> None:
         """Joints that are undecided pass orders on, the last joint's before all others."""
@@ -208,15 +208,7 @@ class FollowedLayouts:
                 seen = self._seen(joint, side, region, orders)
                 better = (region.winner > winner) & (seen != UNDECIDED) & undecided
                 winner, choice = np.where(better, region.winner, winner), np.where(better, seen, choice)
-        changed = False
-        if winner.any():
-            for side in joint.sides:
-                entered = [joint.enter(side, order) for order in orders.found]
-                if any(order is not None for order in entered):
-                    region = _region(regions, side, configs)
-                    table = np.array([*(UNDECIDED if o is None else region.number(o) for o in entered), UNDECIDED])
-                    changed |= _set(region, table[choice], winner)
-        return changed
+        return bool(winner.any()) and _enter(joint, orders.found, choice, winner, regions)
 
     @staticmethod
     def _seen(joint: Joint, side: Side, region: _Region, orders: _Orders) -> _Ids:
@@ -291,8 +283,7 @@ class FollowedLayouts:
         return np.array([orders.number(order) for order in kept])
 
     def _copy(self, node: int, source: Order, result: Order) -> float:
-        dimensions = self._tensors.dimensions(node)
-        if physical_order(source, dimensions) == physical_order(result, dimensions):
+        if same_bytes(source, result, self._tensors.dimensions(node)):
             return 0.0
         return self._size(node, source) + self._size(node, result)
 
@@ -304,18 +295,34 @@ class FollowedLayouts:
         return self._sizes[node, order]
 
 
-def _region(regions: dict[int, _Region], side: Side, configs: int) -> _Region:
-    return regions.setdefault(side.region, _Region(np.zeros(configs, np.int64), np.full(configs, UNDECIDED)))
+def _enter(joint: Joint, orders: Sequence[Order], choice: _Ids, winner: _Ids, regions: dict[int, _Region]) -> bool:
+    """Give the regions of a joint an order, where its own comes from a later joint.
+
+    Args:
+        joint: where they meet.
+        orders: of its tensor.
+        choice: position in `orders`, -1 for none; int64[c].
+        winner: the joint that the order comes from, as in `_Region`; int64[c].
+        regions: what is known of them, changed.
+
+    Returns:
+        Whether any config changed.
+    """
+    changed = False
+    for side in joint.sides:
+        entered = [joint.enter(side, order) for order in orders]
+        if all(order is None for order in entered):
+            continue
+        unknown = _Region(np.zeros_like(winner), np.full_like(choice, UNDECIDED))
+        region = regions.setdefault(side.region, unknown)
+        table = np.array([*(UNDECIDED if o is None else region.number(o) for o in entered), UNDECIDED])
+        better = (table[choice] != UNDECIDED) & (winner > region.winner)
+        region.choice = np.where(better, table[choice], region.choice)
+        region.winner = np.where(better, winner, region.winner)
+        changed |= bool(better.any())
+    return changed
 
 
-def _set(region: _Region, choice: _Ids, winner: _Ids | int) -> bool:
-    """Give a region the orders that are chosen, where their joint comes after the one that gave it its own."""
-    better = (choice != UNDECIDED) & (winner > region.winner)
-    region.choice = np.where(better, choice, region.choice)
-    region.winner = np.where(better, winner, region.winner)
-    return bool(better.any())
-
-
-def _of_member(member: Member | Border, order: Order) -> Order:
+def _of_member(member: Member, order: Order) -> Order:
     """The order of a region in the dimensions of one of its tensors."""
     return permuted(order, inverse(member.axes))

@@ -32,6 +32,11 @@ def physical_order(order: Order, dimensions: Sequence[int]) -> Order:
     return tuple(dimension for dimension in order if dimensions[dimension] != 1)
 
 
+def same_bytes(first: Order, second: Order, dimensions: Sequence[int]) -> bool:
+    """Whether two orders of a tensor lay it out alike."""
+    return physical_order(first, dimensions) == physical_order(second, dimensions)
+
+
 def padded_bytes(dimensions: Sequence[int], order: Order, element_bytes: float, device: DeviceDescription) -> float:
     """Bytes of a tensor in memory.
 

@@ -15,14 +15,14 @@ benchmarks.forced_layouts`.)
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from cost_model import features
 from cost_model.analytical.decisions import TensorDecisions, decide
-from cost_model.analytical.memory import physical_order
+from cost_model.analytical.memory import same_bytes
 from cost_model.analytical.orders import inverse, permuted, reshaped
 from cost_model.analytical.tensors import GraphTensors, Order
 from cost_model.graph import LayoutConfigs
@@ -92,17 +92,13 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Border:
+class Border(Member):
     """A tensor that a region has to have, or gets, in a certain order.
 
     Attributes:
-        node: that produces it.
-        axes: the region's axis along each of its dimensions.
         order: of the tensor.
     """
 
-    node: int
-    axes: Order
     order: Order
 
 
@@ -150,13 +146,10 @@ class Joint:
 
     def leave(self, side: Side, order: Order) -> Order | None:
         """The order of the joint's tensor that goes with one of a region; None if none does."""
-        return self.before_reshape(side, permuted(order, inverse(side.axes)))
-
-    def before_reshape(self, side: Side, order: Order) -> Order | None:
-        """The order of the joint's tensor that goes with one of the tensor next to it; None if none does."""
+        found = permuted(order, inverse(side.axes))
         if side.reshape is None:
-            return order
-        return reshaped(order, side.reshape.dimensions, self.dimensions, self.default)
+            return found
+        return reshaped(found, side.reshape.dimensions, self.dimensions, self.default)
 
 
 class LayoutRegions:
@@ -198,8 +191,8 @@ class LayoutRegions:
             for user, producer in zip(users.tolist(), producers.tolist(), strict=True)
             if self._dimensions[user] and self._dimensions[producer]
         ]
-        self._places: dict[int, Member] = {}
-        self._numbers: dict[int, int] = {}
+        self._sides: dict[int, Side] = {}
+        """Of the nodes that belong to a region: which, and its axes along their dimensions."""
         self._find_regions()
         self._attach()
         self._attach_results()
@@ -207,7 +200,7 @@ class LayoutRegions:
 
     def region(self, node: int) -> int:
         """The number of the region that a node's output belongs to; -1 where it has an order of its own."""
-        return self._numbers.get(node, _NONE)
+        return self._sides[node].region if node in self._sides else _NONE
 
     def default(self, region: int) -> Order:
         """The order of a region by default, in its own axes; () for the one between two joints of a tensor."""
@@ -238,33 +231,33 @@ class LayoutRegions:
                 neighbours[producer].append((user, places))
                 neighbours[user].append((producer, inverse(places)))
         for start, free in enumerate(self._is_free):
-            if not free or start in self._numbers:
+            if not free or start in self._sides:
                 continue
             number = self._new_region()
             self._add(number, start, tuple(range(len(self._dimensions[start]))))
             for member in self.members[number]:  # grows on the way
                 for node, places in neighbours[member.node]:
-                    if node not in self._numbers:
+                    if node not in self._sides:
                         # `places` says which dimension of the neighbour each dimension of the member is.
                         self._add(number, node, permuted(inverse(places), member.axes))
 
     def _attach(self) -> None:
         """Tell joints which regions meet there, and regions where they end."""
         for joint in self._outputs.values():
-            joint.before = self._side(joint.node)
+            joint.before = self._sides.get(joint.node)
         for user, producer in self._edges:
             output, inputs = self._outputs.get(producer), self._inputs.get((user, producer), [])
             for joint in inputs:
-                joint.before = self._side(producer) if output is None else self._wire(output, joint)
-                if (side := self._side(user)) is not None and joint.node == user:  # a reshape
-                    joint.behind.append(self._beyond_reshape(joint, side))
+                joint.before = self._sides.get(producer) if output is None else self._wire(output, joint)
+                if (beyond := self._sides.get(user)) is not None:  # a reshape
+                    joint.behind.append(self._beyond_reshape(joint, beyond))
             places = None if inputs else self._along(user, producer)
             if places is None:
                 continue
-            member = self._places[user]
-            axes = permuted(places, member.axes)
+            own = self._sides[user]
+            axes = permuted(places, own.axes)
             agree = self._agree(user, producer, places)
-            side = Side(self._numbers[user], axes, follows=agree)
+            side = Side(own.region, axes, follows=agree)
             if output is not None:
                 if side not in output.behind:
                     output.behind.append(side)
@@ -272,10 +265,10 @@ class LayoutRegions:
                 if not agree:
                     self.seams.append(self._seam(user, producer, side))
             else:
-                self._add_border(self._numbers[user], Border(producer, axes, self._default[producer]))
+                self._add_border(own.region, Border(producer, axes, self._default[producer]))
 
     def _seam(self, user: int, producer: int, side: Side) -> Joint:
-        own = Side(self._numbers[producer], self._places[producer].axes, follows=False)
+        own = replace(self._sides[producer], follows=False)
         return Joint(_NONE, _NONE, user, producer, self._dimensions[producer], self._default[producer], own, [side])
 
     def _attach_results(self) -> None:
@@ -303,25 +296,22 @@ class LayoutRegions:
 
     def _require(self, node: int, order: Order) -> None:
         """A node's output is needed in an order, whatever it has."""
-        output, member = self._outputs.get(node), self._places.get(node)
+        output, side = self._outputs.get(node), self._sides.get(node)
         if output is not None:
             region = self._new_region()
             self._fixed[region] = order
             output.behind.append(Side(region, tuple(range(len(output.dimensions))), follows=False))
-        elif member is not None:
-            self._add_border(self._numbers[node], Border(node, member.axes, order))
+        elif side is not None:
+            self._add_border(side.region, Border(node, side.axes, order))
 
     def _add_border(self, region: int, border: Border) -> None:
         if border not in self.borders[region]:
             self.borders[region].append(border)
 
-    def _side(self, node: int) -> Side | None:
-        return Side(self._numbers[node], self._places[node].axes) if node in self._numbers else None
-
     def _beyond_reshape(self, joint: Joint, side: Side) -> Side:
         shape, default = self._dimensions[joint.node], self._default[joint.node]
         free = reshaped(joint.default, joint.dimensions, shape, default)
-        follows = free is not None and physical_order(free, shape) == physical_order(default, shape)
+        follows = free is not None and same_bytes(free, default, shape)
         return Side(side.region, side.axes, Reshape(joint.node, shape, default), follows)
 
     def _wire(self, output: Joint, following: Joint) -> Side:
@@ -336,9 +326,8 @@ class LayoutRegions:
         return len(self.members) - 1
 
     def _add(self, number: int, node: int, axes: Order) -> None:
-        self._places[node] = Member(node, axes)
-        self._numbers[node] = number
-        self.members[number].append(self._places[node])
+        self._sides[node] = Side(number, axes)
+        self.members[number].append(Member(node, axes))
 
     def _along(self, user: int, producer: int) -> Order | None:
         """Which dimension of the user each dimension of the producer is; None where they are not the same."""
@@ -353,6 +342,4 @@ class LayoutRegions:
 
     def _agree(self, user: int, producer: int, places: Order) -> bool:
         """Whether the order of a producer passes to a user by default."""
-        shape = self._dimensions[user]
-        passed_on = permuted(self._default[producer], places)
-        return physical_order(passed_on, shape) == physical_order(self._default[user], shape)
+        return same_bytes(permuted(self._default[producer], places), self._default[user], self._dimensions[user])

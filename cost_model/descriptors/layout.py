@@ -19,7 +19,7 @@ from cost_model.analytical.decisions import TensorDecisions
 from cost_model.analytical.layout_cpu import RoundTrips
 from cost_model.analytical.layout_tpu import FollowedLayouts
 from cost_model.analytical.memory import padded_bytes, physical_order
-from cost_model.analytical.orders import kept_by_product, permuted
+from cost_model.analytical.orders import permuted
 from cost_model.analytical.regions import PASS_LAYOUT_ON, Joint, LayoutRegions, Side
 from cost_model.analytical.roles import Role, dimension_roles
 from cost_model.analytical.roofline import base_seconds, operations, traffic
@@ -124,7 +124,6 @@ class LayoutDescriber:
         self._traffic = traffic(tensors, device)
         self._operations = operations(tensors)
         self._totals = max(self._traffic.sum(), 1.0), max(self._operations.sum(), 1.0)
-        self._is_product = tensors.is_opcode("convolution", "dot")
         self._kinds = np.stack([tensors.is_opcode(*names) for names in _CLASSES.values()], axis=1)
         self._consumed_by = _consumers(tensors, self._kinds)
         regions = self._costs.regions if isinstance(self._costs, FollowedLayouts) else LayoutRegions(tensors)
@@ -223,9 +222,7 @@ class LayoutDescriber:
             size, has_parameter = self._region_sizes[side.region], self._with_parameter[side.region]
         if isinstance(self._costs, FollowedLayouts):
             spread = self._costs.spread(joint, order) / self._totals[0]
-            refused = bool(self._is_product[joint.node]) and (
-                kept_by_product(order, joint.default, joint.dimensions) != order
-            )
+            refused = self._costs.refuses(joint, order)
         logarithm = np.sign(spread) * (1 + _log_share(abs(spread)) / 2)
         return [np.log2(1 + size) / 4, float(has_parameter), float(refused), spread, logarithm]
 
