@@ -56,8 +56,11 @@ class Judged:
         example: the same, described.
         ways: how each of its configs was drawn.
         fingerprint: equal for equal programs.
-        noise: standard deviation of a measured cost, relative to it, by what configs that compile to the same program
-            (or, without such, configs measured once more in another process) differ by; 0 for estimates.
+        noise: standard deviation of a measured cost, relative to it: by what both measurements differ by, where all
+            configs were measured twice, or else configs that compile to the same program, or else a few that were
+            measured once more in another process; 0 for estimates.
+        measured: logarithms of the first and of the second measurement, float64[2, c], where all configs were measured
+            twice; their mean is the cost.
     """
 
     graph: StoredGraph
@@ -65,6 +68,7 @@ class Judged:
     ways: NDArray[np.str_]
     fingerprint: str
     noise: float = 0.0
+    measured: NDArray[np.float64] | None = None
 
     @property
     def family(self) -> str:
@@ -226,6 +230,27 @@ def taus(programs: Sequence[Judged], ranking: Ranking, way: str | None = None) -
     return np.array(found)
 
 
+def certain_taus(programs: Sequence[Judged], ranking: Ranking) -> NDArray[np.float64]:
+    """Pairs in the right order minus pairs in the wrong one, over all pairs that differ by more than the noise.
+
+    A difference counts from two of its standard deviations on. A pair that the ranking gives one score is neither.
+
+    Args:
+        programs: of n.
+        ranking: scores of each.
+
+    Returns:
+        float64[n], -1 to 1; nan where no pair counts.
+    """
+    found = []
+    for each in programs:
+        slower = each.example.log_costs[:, None] - each.example.log_costs > 2 * math.sqrt(2) * each.noise
+        scores = ranking[each.graph.name]
+        agrees = np.sign(scores[:, None] - scores)[slower]
+        found.append(float(agrees.mean()) if len(agrees) else math.nan)
+    return np.array(found)
+
+
 def mean_and_interval(values: NDArray[np.float64], name: str, ends: str | None = None) -> dict[str, float]:
     """Columns of a table: the mean over programs where there is a value, and its 95 % bootstrap interval.
 
@@ -243,7 +268,13 @@ def _judged(graph: StoredGraph, example: Example, folder: Path) -> Judged:
     record = json.loads((folder / "records" / f"{graph.name}.json").read_text())
     ways = np.full(len(graph), FIXED, dtype="<U16")
     ways[graph.raw_ids] = record["ways"]
+    fingerprint = record.get("fingerprint") or record["kernel_fingerprint"]
+    both = record.get("costs")
+    if both is not None and all(both):
+        measured = np.empty((2, len(graph)))
+        measured[:, graph.raw_ids] = np.log(both).T
+        # Of the mean of two: the difference has twice its standard deviation.
+        return Judged(graph, example, ways, fingerprint, float(np.std(measured[1] - measured[0])) / 2, measured)
     differences = record.get("noise") or {}
     difference = differences.get("same_program") or differences.get("measured_twice_median") or 0.0
-    fingerprint = record.get("fingerprint") or record["kernel_fingerprint"]
     return Judged(graph, example, ways, fingerprint, difference / _MEDIAN_DIFFERENCE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from autotune.database import Database
+from autotune.evaluation import LabelKind
 from cost_model.files import replace_file
 from training.collecting.evaluating import TIME
 from training.collecting.evaluator import Evaluator
@@ -58,6 +59,10 @@ class Collection:
         progress: Progress,
     ) -> None:
         about = evaluator.description
+        if request.measure_twice and about.label is LabelKind.ESTIMATED:
+            raise TrainingError(
+                f"--measure-twice: {about.name} estimates, which gives the same each time; leave it out"
+            )
         name = f"{request.space}-{about.name.replace(':', '-')}"
         self._manifest = Manifest(name, about.label, about.name, about.device_kind, about.compiler_version)
         self._folder, self._progress = out / name, progress

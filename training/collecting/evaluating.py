@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from autotune.database import EvaluationKey
@@ -15,10 +15,13 @@ from autotune.targets.base import PreparedProgram, TargetDescription
 from training.collecting.drawing import FIXED, draw
 from training.collecting.evaluator import ProgramEvaluator
 from training.collecting.ledger import Ledger
-from training.collecting.rows import Drawn
+from training.collecting.rows import Drawn, merge
 
 _REPEATS: Final = 3
-"""Configs that are measured twice."""
+"""Configs that are measured twice, unless all are."""
+
+_TOGETHER: Final = 32
+"""Most configs that are measured in one rotation."""
 
 ENOUGH, USED_UP = "all configs evaluated", "space used up"
 PROGRAM_TIME, TIME = "seconds per program used up", "time limit reached"
@@ -73,6 +76,7 @@ class ProgramCollector:
         ledger: has every evaluation as soon as there is one.
         deadline: when no further evaluation starts.
         on_configs: told how many configs are done, whenever there are more.
+        all_twice: whether every distinct config is measured once more, beside the others in another process.
     """
 
     def __init__(
@@ -85,9 +89,11 @@ class ProgramCollector:
         *,
         deadline: Deadline,
         on_configs: Callable[[int], None],
+        all_twice: bool = False,
     ) -> None:
         self._evaluator, self._description, self._prepared, self._space = evaluator, description, prepared, space
         self._ledger, self._deadline, self._on_configs = ledger, deadline, on_configs
+        self._all_twice = all_twice
         self._key = EvaluationKey.of(description, prepared.program, space)
         self._known = self._recorded("search")
         self._drawn: list[Drawn] = []
@@ -105,9 +111,16 @@ class ProgramCollector:
         try:
             seeds = (seed, int(self._prepared.program.fingerprint, 16))
             stopped = ENOUGH if draw(self._space, ways, count, seeds, self._evaluate) else USED_UP
-            repeats = self._repeat()
         except _OutOfTime as reason:
             stopped = str(reason)
+        if stopped != TIME:
+            try:
+                repeats = self._repeat()
+            except _OutOfTime as reason:
+                stopped = str(reason)
+        if self._all_twice:
+            again = {config_id(each.config): each for each in repeats}
+            self._drawn = [replace(each, again=again.get(config_id(each.evaluation.config))) for each in self._drawn]
         return Evaluated(tuple(self._drawn), repeats, self._reused, stopped)
 
     def _evaluate(self, configs: Sequence[Config], way: str) -> list[Evaluation]:
@@ -144,7 +157,7 @@ class ProgramCollector:
             )
 
     def _repeat(self) -> tuple[Evaluation, ...]:
-        """Measure the fastest, the middle and the slowest config once more. Estimates have no noise."""
+        """Measure the fastest, the middle and the slowest config once more, or all. Estimates have no noise."""
         if self._description.label is LabelKind.ESTIMATED:
             return ()
         ranked = sorted(
@@ -153,13 +166,16 @@ class ProgramCollector:
         )
         places = sorted({round(share * (len(ranked) - 1) / (_REPEATS - 1)) for share in range(_REPEATS)})
         configs = [ranked[place].config for place in places] if ranked else []
+        if self._all_twice:
+            configs = [row.config for row in merge(self._drawn)]
         recorded = self._recorded("confirm")
         new = [config for config in configs if config_id(config) not in recorded]
-        reason = self._deadline.passed()
-        if new and reason is not None:
-            raise _OutOfTime(reason)
-        if new:
-            for evaluation in self._evaluator.evaluate_together(new, "confirm"):
+        for start in range(0, len(new), _TOGETHER):
+            reason = self._deadline.passed()
+            # The limit of a program is one of drawing, where what was drawn must be measured twice.
+            if reason is not None and not (self._all_twice and reason == PROGRAM_TIME):
+                raise _OutOfTime(reason)
+            for evaluation in self._evaluator.evaluate_together(new[start : start + _TOGETHER], "confirm"):
                 self._ledger.record(self._key, evaluation)
                 recorded[config_id(evaluation.config)] = evaluation
         return tuple(recorded[config_id(config)] for config in configs if config_id(config) in recorded)

@@ -213,6 +213,7 @@ class _OneProgram:
             work.ledger,
             deadline=self._deadline,
             on_configs=lambda count: work.ledger.report(self._source.name, count),
+            all_twice=request.measure_twice,
         )
         found = collector.run(WAYS[request.draw], request.configs, request.seed)
         facts = facts | {

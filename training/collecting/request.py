@@ -26,6 +26,7 @@ class Request:
         seconds_per_program: the same for each program.
         least_spread: slowest over fastest config that a program must have to stand in a split.
         workers: most configs that the target works on at once; None for what the target says.
+        measure_twice: whether every config is measured once more, and labels are made of both.
 
     Raises:
         TrainingError: a value that makes no sense.
@@ -39,6 +40,7 @@ class Request:
     seconds_per_program: float | None = None
     least_spread: float = 1.3
     workers: int | None = None
+    measure_twice: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("space", self.space, SPACES), ("draw", self.draw, tuple(WAYS))):
@@ -62,4 +64,6 @@ class Request:
         """
         asked = asdict(self)
         del asked["time_limit"], asked["workers"]
+        if not self.measure_twice:
+            del asked["measure_twice"]  # which older collections were not asked for
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode() + b"\n" + program).hexdigest()[:32]

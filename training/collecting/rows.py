@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -21,10 +22,12 @@ class Drawn:
     Attributes:
         evaluation: of it.
         way: how it was drawn: "near", "random", or "default" (the default and the references).
+        again: its second measurement, where labels are to be made of both.
     """
 
     evaluation: Evaluation
     way: str
+    again: Evaluation | None = None
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,18 @@ class Row:
     Attributes:
         config: the first one drawn of those that compile to the same program.
         way: how it was drawn.
-        runtime: the smallest of theirs: ns if measured, cycles if estimated.
+        runtime: the median of theirs: ns if measured, cycles if estimated. (The smallest would make a program look
+            faster the more configs compile to it.)
         merged: config ids of the others.
+        costs: of its first and of its second measurement, relative to the default; () if it was measured once. Its
+            runtime is then that of their geometric mean.
     """
 
     config: Config
     way: str
     runtime: int
     merged: tuple[str, ...] = ()
+    costs: tuple[float, ...] = ()
 
 
 def reference_seconds(drawn: Sequence[Drawn]) -> float:
@@ -90,8 +97,19 @@ def merge(drawn: Sequence[Drawn]) -> list[Row]:
     for group in groups.values():
         first = group[0][0]
         others = tuple(config_id(each.evaluation.config) for each, _ in group[1:])
-        rows.append(Row(first.evaluation.config, first.way, min(label for _, label in group), others))
+        costs = _both_costs([each for each, _ in group])
+        correction = math.sqrt(costs[1] / costs[0]) if costs else 1.0
+        middle = statistics.median(label for _, label in group)
+        label = max(SHORTEST_NANOSECONDS, round(correction * middle))
+        rows.append(Row(first.evaluation.config, first.way, label, others, costs))
     return rows
+
+
+def _both_costs(drawn: Sequence[Drawn]) -> tuple[float, ...]:
+    """Medians of all first measurements and of the second ones; () without any of the second."""
+    first = [each.evaluation.cost for each in drawn if each.evaluation.cost is not None]
+    second = [each.again.cost for each in drawn if each.again is not None and each.again.cost is not None]
+    return (statistics.median(first), statistics.median(second)) if second else ()
 
 
 def noise(drawn: Sequence[Drawn], repeats: Sequence[Evaluation]) -> dict[str, Any] | None:

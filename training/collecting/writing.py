@@ -100,7 +100,7 @@ def write_program(
         least_spread: programs with a smaller spread go into the folder "low_spread" instead of a split.
 
     Returns:
-        The record, with the place of the file and how each row was drawn.
+        The record, with the place of the file, how each row was drawn, and both costs of rows measured twice.
     """
     place = split if (spread(rows) or 0.0) >= least_spread else LOW_SPREAD
     for other in {"train", "valid", "test", LOW_SPREAD} - {place}:
@@ -114,6 +114,8 @@ def write_program(
         "ways": [row.way for row in rows],
         "config_ids": [config_id(row.config) for row in rows],
     }
+    if any(row.costs for row in rows):
+        record["costs"] = [row.costs or None for row in rows]
     return write_record(folder, name, record)
 
 

@@ -69,6 +69,14 @@ def _collect(
             show_default="this process alone",
         ),
     ] = None,
+    measure_twice: Annotated[
+        bool,
+        typer.Option(
+            "--measure-twice",
+            help="Measure every config once more, all of a program beside each other in another process, and make "
+            "labels of both measurements. --seconds-per-program is for the first.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate configs of many programs, as training data in the format of TpuGraphs.
@@ -82,7 +90,9 @@ def _collect(
     from training.commands.progress import CountProgress
 
     with reported(as_json, interrupted=GOES_ON):
-        request = Request(space, configs, draw, seed, time_limit, seconds_per_program, least_spread, workers)
+        request = Request(
+            space, configs, draw, seed, time_limit, seconds_per_program, least_spread, workers, measure_twice
+        )
         sources = find_sources(programs)
         run = _here if ray is None else partial(_on_cluster, ray)
         with (

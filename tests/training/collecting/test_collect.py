@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from autotune.cli import app
 from autotune.database import Database
-from autotune.evaluation import Failed, FailureReason
+from autotune.evaluation import Failed, FailureReason, LabelKind
 from autotune.hlo.tuning_data import layout_configs_from_tuning
 from autotune.spaces.base import Config, config_id
 from autotune.spaces.layout import LayoutConfig
@@ -162,6 +163,37 @@ def test_time_limits(program: Path, tmp_path: Path) -> None:
         statistics = _collect(program, tmp_path, target, database, Request("layout", time_limit=1e-9))
     assert statistics["stopped"] == "time limit reached"
     assert statistics["programs"] == {}
+
+
+def test_all_configs_can_be_measured_twice(program: Path, tmp_path: Path) -> None:
+    twice = replace(LOOSE, measure_twice=True)
+    target = KnownTarget(cost=_number_of_orders)
+    with Database.in_memory() as database:
+        _collect(program, tmp_path, target, database, twice)
+        record, log = _record(tmp_path), list(target.log)
+        confirmed = [config for purpose, config in log if purpose == "confirm"]
+        assert confirmed == record["config_ids"], "every distinct config once, after all were drawn"
+        assert len(target.searched()) == len(log) - len(confirmed)
+        assert record["costs"] == [[cost, cost] for cost, _ in record["costs"]]
+        assert record["noise"]["measured_twice_configs"] == len(confirmed)
+        assert record["stopped"] == "all configs evaluated"
+
+        shorter = replace(twice, seconds_per_program=1e-9, seed=1)
+        _collect(program, tmp_path / "short", target, database, shorter)
+    record = _record(tmp_path / "short")
+    assert record["stopped"] == "seconds per program used up"
+    assert len(record["costs"]) == record["rows"] == 1, "the time is for drawing: what was drawn is measured twice"
+
+
+def test_estimates_are_not_measured_twice(program: Path, tmp_path: Path) -> None:
+    target = KnownTarget(label=LabelKind.ESTIMATED)
+    with Database.in_memory() as database, pytest.raises(TrainingError, match="--measure-twice: known estimates"):
+        _collect(program, tmp_path, target, database, replace(LOOSE, measure_twice=True))
+
+
+def test_requests_keep_their_digest_when_there_is_a_new_choice() -> None:
+    assert LOOSE.digest(b"program") == "d535a4123745698852bd4ff884e2b029"
+    assert replace(LOOSE, measure_twice=True).digest(b"program") != LOOSE.digest(b"program")
 
 
 def test_a_refused_program_is_listed_and_the_others_go_on(program: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autotune.evaluation import Estimated, Evaluation, Failed, FailureReason, Measured, Outcome
@@ -33,16 +35,25 @@ MEASURED = [
 ]
 
 
-def test_equal_programs_are_one_row_with_the_least_runtime() -> None:
+def test_equal_programs_are_one_row_with_the_middle_of_their_runtimes() -> None:
     rows = merge(MEASURED)
     assert reference_seconds(MEASURED) == 2e-6
     # default and 5: costs 1 and 0.9; 1 and 3: costs 0.5 and 0.6; 2: cost 1.5; each times 2000 ns
     assert [(row.config, row.way, row.runtime) for row in rows] == [
-        (_config(0), "default", 1800),
-        (_config(1), "near", 1000),
+        (_config(0), "default", 1900),
+        (_config(1), "near", 1100),
         (_config(2), "random", 3000),
     ]
     assert [row.merged for row in rows] == [(config_id(_config(5)),), (config_id(_config(3)),), ()]
+
+
+def test_a_second_measurement_counts_as_much_as_the_first() -> None:
+    again = Evaluation(_config(1), _measured(2.2e-6, 2e-6), purpose="confirm")  # cost 1.1 after 0.5 and 0.6
+    failed = Evaluation(_config(2), Failed(FailureReason.RUN_TIMED_OUT, "no"), purpose="confirm")
+    drawn = [MEASURED[0], replace(MEASURED[1], again=again), replace(MEASURED[2], again=failed), MEASURED[3]]
+    rows = merge(drawn)
+    assert [row.costs for row in rows] == [(), (pytest.approx(0.55), pytest.approx(1.1)), ()]
+    assert [row.runtime for row in rows] == [2000, round(2000 * (0.55 * 1.1) ** 0.5), 3000]
 
 
 def test_the_summary() -> None:
@@ -52,7 +63,7 @@ def test_the_summary() -> None:
         "rows_by_way": {"default": 1, "near": 1, "random": 1},
         "merged_duplicates": 2,
         "failed": {"compile error": 1},
-        "spread": 3.0,
+        "spread": pytest.approx(30 / 11),
     }
 
 
