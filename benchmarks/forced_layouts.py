@@ -36,7 +36,7 @@ from autotune.targets.tpu.compiler import CompileRequest, TpuCompiler
 from autotune.targets.tpu.options import compile_options
 from autotune.targets.tpu.target import TpuTarget
 from benchmarks.common import parser, publish
-from cost_model import DEVICES
+from cost_model import DEVICES, features
 from cost_model.analytical.layout_tpu import FollowedLayouts
 from cost_model.analytical.memory import complete_order, physical_order, same_bytes
 from cost_model.analytical.orders import kept_by_product
@@ -165,7 +165,7 @@ def _requests(
     tensors: GraphTensors, names: Sequence[str], default: Orders, found: Orders, config: LayoutConfig
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
-    is_product = tensors.is_opcode("convolution", "dot")
+    is_product = tensors.is_opcode(*features.PRODUCT_OPCODES)
     for node, tensor, wanted in config.orders:
         name, shape = names[node], tensors.dimensions(node)
         if tensor or not is_product[node] or name not in found or name not in default:

@@ -90,7 +90,8 @@ EMBEDDED_OPCODES: Final = 120
 """Rows of the published network's opcode embedding: ids 0 to 119. The rule for any other id (120, `tan`, and whatever
 is appended later) is that it is embedded as `UNKNOWN_OPCODE`; a row that training has never touched stays unused."""
 
-CONFIGURABLE_OPCODES: Final[tuple[str, ...]] = ("convolution", "dot", "reshape")
+PRODUCT_OPCODES: Final[tuple[str, ...]] = ("convolution", "dot")
+CONFIGURABLE_OPCODES: Final[tuple[str, ...]] = (*PRODUCT_OPCODES, "reshape")
 """Opcodes of the nodes whose layouts may be chosen."""
 
 # ---- Element types --------------------------------------------------------------------------------------------------

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 
-from autotune.errors import ToolchainError
+from autotune.extras import require
 
 
 def require_grpc(*, quiet: bool = False) -> None:
@@ -17,10 +16,6 @@ def require_grpc(*, quiet: bool = False) -> None:
     Raises:
         ToolchainError: one is missing.
     """
-    missing = [name for name in ("grpc", "grpc_health", "grpc_reflection") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ToolchainError(
-            f"measurement servers need gRPC ({', '.join(missing)} not found); run: pip install 'xla-autotune[remote]'"
-        )
+    require("remote", "measurement servers need gRPC", "grpc", "grpc_health", "grpc_reflection")
     if quiet:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")

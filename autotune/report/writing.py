@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Final
 
-from autotune.errors import AutotuneError, ToolchainError
+from autotune.errors import AutotuneError
+from autotune.extras import require
 from cost_model.files import replace_file
 
 FILE: Final = "report.html"
-
-_PACKAGES: Final = ("jinja2", "plotly", "pydantic")
 
 
 def require_packages() -> None:
@@ -20,9 +18,7 @@ def require_packages() -> None:
     Raises:
         ToolchainError: a package is missing; says how to install it.
     """
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ToolchainError(f"reports need {', '.join(missing)}; run: pip install 'xla-autotune[report]'")
+    require("report", "reports need Plotly, Jinja and Pydantic", "jinja2", "plotly", "pydantic")
 
 
 def write_report(folder: str | Path, output: str | Path | None = None) -> Path:

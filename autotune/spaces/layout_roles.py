@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from autotune.hlo.rewrite import Order
 from autotune.spaces.layout_tensors import LayoutTensor
 from cost_model.analytical.orders import kept_by_product
+from cost_model.features import PRODUCT_OPCODES
 
 Floats = NDArray[np.float64]
 Place = tuple[int, int]
 """Node id and tensor."""
-
-_PRODUCTS: Final = ("convolution", "dot")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Roles:
 
 
 def _is_refused(role: Role) -> bool:
-    if role.opcode not in _PRODUCTS:
+    if role.opcode not in PRODUCT_OPCODES:
         return False
     return kept_by_product(role.order, role.default, role.dimensions) != role.order
 

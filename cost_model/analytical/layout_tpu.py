@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cost_model import features
 from cost_model.analytical.decisions import UNDECIDED, TensorDecisions
 from cost_model.analytical.memory import padded_bytes, physical_order, same_bytes
 from cost_model.analytical.orders import inverse, kept_by_product, permuted
@@ -84,7 +85,7 @@ class FollowedLayouts:
         self._tensors = tensors
         self._device = device
         self.regions = LayoutRegions(tensors)
-        self._is_product = tensors.is_opcode("convolution", "dot")
+        self._is_product = tensors.is_opcode(*features.PRODUCT_OPCODES)
         self._is_parameter = tensors.is_opcode("parameter")
         counted = ~(moves_nothing(tensors) | tensors.inside_fusions())
         self._members = [[member for member in members if counted[member.node]] for members in self.regions.members]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cost_model import features
 from cost_model.analytical.memory import padded_bytes
 from cost_model.analytical.tensors import GraphTensors
 from cost_model.devices import DeviceDescription
@@ -74,7 +75,7 @@ def operations(tensors: GraphTensors) -> NDArray[np.float64]:
     reductions = tensors.is_opcode("reduce", "reduce-window", "select-and-scatter")
     result[reductions] = np.maximum(result, _largest_operand(tensors, tensors.elements))[reductions]
     result[tensors.is_opcode("fusion", *_FREE)] = 0.0
-    for node in np.flatnonzero(tensors.is_opcode("convolution", "dot")).tolist():
+    for node in np.flatnonzero(tensors.is_opcode(*features.PRODUCT_OPCODES)).tolist():
         product = tensors.product(node)
         if product is not None:
             result[node] *= 2.0 * product.multiplications

@@ -162,7 +162,7 @@ def _main_product(tensors: GraphTensors, outputs: list[int]) -> int | None:
 
     The largest of those that make what the kernel writes; if there are none, the largest.
     """
-    products = np.flatnonzero(tensors.is_opcode("convolution", "dot"))
+    products = np.flatnonzero(tensors.is_opcode(*features.PRODUCT_OPCODES))
     if not products.size:
         return None
     written = {tensors.dimensions(node) for node in outputs}

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cost_model import features
 from cost_model.analytical.decisions import TensorDecisions
 from cost_model.analytical.layout_cpu import RoundTrips
 from cost_model.analytical.layout_tpu import FollowedLayouts
@@ -31,7 +32,7 @@ from cost_model.graph import LayoutConfigs, ProgramGraph
 
 _CLASSES: Final = {
     "argument": ("parameter", "constant", "iota", "get-tuple-element"),
-    "product": ("convolution", "dot"),
+    "product": features.PRODUCT_OPCODES,
     "reduction": ("reduce", "reduce-window", "select-and-scatter", "sort"),
     "movement": (
         *("transpose", "reshape", "broadcast", "bitcast", "slice", "dynamic-slice", "dynamic-update-slice", "pad"),
@@ -41,12 +42,12 @@ _CLASSES: Final = {
 }
 """Kinds of instructions that a forced layout parts from the node: what would have been fused, or folded into it."""
 
-_OPCODES: Final = tuple(OPCODE_IDS[name] for name in ("convolution", "dot", "reshape"))
+_OPCODES: Final = tuple(OPCODE_IDS[name] for name in features.CONFIGURABLE_OPCODES)
 _PLACES: Final = 3
 _MINOR: Final = 2  # dimensions that decide how memory is padded and read
 
 ITEM_COLUMNS: Final = (
-    *(f"{opcode}_{place}" for opcode in ("convolution", "dot", "reshape") for place in ("output", "first", "second")),
+    *(f"{opcode}_{place}" for opcode in features.CONFIGURABLE_OPCODES for place in ("output", "first", "second")),
     *(f"asked_{place}_{role.name.lower()}" for place in ("minor", "second_minor") for role in Role),
     *(f"default_{place}_{role.name.lower()}" for place in ("minor", "second_minor") for role in Role),
     *(

@@ -48,5 +48,7 @@ def test_bad_folders_end_with_exit_code_1_and_a_sentence(tmp_path: Path) -> None
 
 def test_missing_packages_are_named_before_a_search_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "plotly" else object())
-    with pytest.raises(ToolchainError, match=r"need plotly; run: pip install 'xla-autotune\[report\]'"):
+    with pytest.raises(
+        ToolchainError, match=r"need Plotly, .* \(plotly not found\); run: pip install 'xla-autotune\[report\]'"
+    ):
         writing.require_packages()

@@ -134,11 +134,11 @@ def _on_cluster(
     database: Database,
     progress: Progress,
 ) -> dict[str, Any]:
+    from autotune.extras import require
     from autotune.targets import open_target
-    from training.collecting.cluster.packages import require_ray
     from training.collecting.cluster.resources import check_target
 
-    require_ray()
+    require("cluster", "--ray needs Ray", "ray")
     check_target(target)
     from training.collecting.cluster.collect import collect_on_cluster
     from training.collecting.cluster.evaluator import ClusterEvaluator

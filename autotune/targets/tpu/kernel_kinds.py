@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from autotune.hlo.modules import fused_instructions
+from cost_model.features import PRODUCT_OPCODES
 from protos import hlo_pb2
 
 
@@ -34,7 +35,6 @@ cycles, a copy .61, a kernel that draws random numbers .51. These are few, and o
 is measured. Two kernels of other work took 1.2 and 1.5, but only a microsecond, much of which may be their start: they
 stay at 1."""
 
-_PRODUCTS: Final = frozenset({"convolution", "dot"})
 _MOVES: Final = frozenset({"copy", "transpose"})
 _RANDOM: Final = frozenset({"rng", "rng-bit-generator"})
 _NO_WORK: Final = frozenset({"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "iota"})
@@ -51,7 +51,7 @@ def kind_of(
     """
     opcodes = {inner.opcode for inner in fused_instructions(instruction, computations)} or {instruction.opcode}
     work = opcodes - _NO_WORK - {"fusion"}
-    if work & _PRODUCTS:
+    if work & set(PRODUCT_OPCODES):
         return KernelKind.PRODUCT
     if work & _RANDOM:
         return KernelKind.RANDOM

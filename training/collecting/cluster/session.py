@@ -1,4 +1,4 @@
-"""The line to Ray. Import this after `require_ray`; nothing else imports Ray."""
+"""The line to Ray. Import this after `autotune.extras.require`; nothing else imports Ray."""
 
 from __future__ import annotations
 
