@@ -14,7 +14,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # with libtpu installed jax would
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started with "&" by a shell without job control: Ctrl-C is ignored here and in child processes, and tests press it.
+    # Started with "&" by a shell without job control: this and child processes ignore Ctrl-C, and tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
