@@ -1,9 +1,9 @@
-"""What is there to gain by layouts? Searches of four small programs of kinds on which random tries found much.
+"""What is there to gain by layouts? Searches of small programs of kinds on which random tries found much.
 
 Run it as: python -m benchmarks.layout_gains --json layout_gains.json [--target tpu:v5e] [--budget 48]
 
-An einsum block, a network of depthwise convolutions, a mixer block and the backward pass of attention, written in JAX
-and compiled for a target that estimates.
+An einsum block, networks of depthwise convolutions (of several images, of a single one, and backward passes), a mixer
+block and the backward pass of attention, written in JAX and compiled for a target that estimates.
 
 Columns: the estimated cost of the best layouts that guided and random search find with the same budget, relative to the
 default, the mean over seeds; `fewer_cycles` is the best of guided search over all seeds, as the share of cycles saved,
@@ -32,7 +32,9 @@ from benchmarks.common import parser, publish
 from benchmarks.search_regret import WAYS, Known, best_so_far
 
 Array = jax.Array
-_CONVOLUTION: Final = ("NHWC", "HWIO", "NHWC")
+_Dimensions = tuple[str, str, str]
+_CHANNELS_LAST: Final[_Dimensions] = ("NHWC", "HWIO", "NHWC")
+_CHANNELS_FIRST: Final[_Dimensions] = ("NCHW", "OIHW", "NCHW")
 
 
 def einsum_block(x: Array, query: Array, key: Array, out: Array) -> Array:
@@ -45,12 +47,35 @@ def einsum_block(x: Array, query: Array, key: Array, out: Array) -> Array:
 
 def depthwise_network(x: Array, first: Array, second: Array, narrow: Array, wide: Array) -> Array:
     """Two depthwise convolutions, each with a pointwise one."""
-    for depthwise, pointwise in ((first, narrow), (second, wide)):
-        x = jax.lax.conv_general_dilated(
-            x, depthwise, (1, 1), "SAME", dimension_numbers=_CONVOLUTION, feature_group_count=x.shape[-1]
-        )
-        x = jax.nn.relu(jax.lax.conv_general_dilated(x, pointwise, (1, 1), "SAME", dimension_numbers=_CONVOLUTION))
-    return x.mean((1, 2))
+    return _separable(_separable(x, first, narrow), second, wide).mean((1, 2))
+
+
+def depthwise_backward(x: Array, depthwise: Array, pointwise: Array) -> Sequence[Array]:
+    """Gradients of one depthwise convolution and its pointwise one."""
+    return _gradients(x, depthwise, pointwise, _CHANNELS_LAST)
+
+
+def depthwise_backward_channels_first(x: Array, depthwise: Array, pointwise: Array) -> Sequence[Array]:
+    """The same as PyTorch orders the dimensions."""
+    return _gradients(x, depthwise, pointwise, _CHANNELS_FIRST)
+
+
+def _separable(x: Array, depthwise: Array, pointwise: Array, dimensions: _Dimensions = _CHANNELS_LAST) -> Array:
+    channels = x.shape[dimensions[0].index("C")]
+    x = jax.lax.conv_general_dilated(
+        x, depthwise, (1, 1), "SAME", dimension_numbers=dimensions, feature_group_count=channels
+    )
+    return jax.nn.relu(jax.lax.conv_general_dilated(x, pointwise, (1, 1), "SAME", dimension_numbers=dimensions))
+
+
+def _gradients(x: Array, depthwise: Array, pointwise: Array, dimensions: _Dimensions) -> Sequence[Array]:
+    places = tuple(dimensions[0].index(letter) for letter in "HW")
+
+    def loss(x: Array, depthwise: Array, pointwise: Array) -> Array:
+        return jnp.square(_separable(x, depthwise, pointwise, dimensions).mean(places)).sum()
+
+    gradients: Sequence[Array] = jax.grad(loss, (0, 1, 2))(x, depthwise, pointwise)
+    return gradients
 
 
 def mixer(x: Array, up: Array, down: Array, widen: Array, narrow: Array) -> Array:
@@ -80,6 +105,15 @@ PROGRAMS: Final[dict[str, tuple[Callable[..., Any], Sequence[tuple[int, ...]]]]]
     "depthwise network": (
         depthwise_network,
         [(8, 32, 32, 32), (3, 3, 1, 32), (3, 3, 1, 64), (1, 1, 32, 64), (1, 1, 64, 64)],
+    ),
+    "depthwise network, one image": (
+        depthwise_network,
+        [(1, 56, 56, 24), (3, 3, 1, 24), (3, 3, 1, 48), (1, 1, 24, 48), (1, 1, 48, 96)],
+    ),
+    "depthwise backward": (depthwise_backward, [(8, 16, 16, 32), (3, 3, 1, 32), (1, 1, 32, 64)]),
+    "depthwise backward, channels first": (
+        depthwise_backward_channels_first,
+        [(8, 32, 16, 16), (32, 1, 3, 3), (64, 32, 1, 1)],
     ),
     "mixer": (mixer, [(8, 64, 128), (64, 128), (128, 64), (128, 256), (256, 128)]),
     "attention backward": (attention_backward, [(4, 128, 128), *[(128, 4, 32)] * 3, (4, 32, 128)]),

@@ -3,7 +3,7 @@ r"""What decisions do to the cost of one program, learned from its evaluations, 
 A Bayesian linear regression: the logarithm of a cost, in units of the spread of those seen, is a sum over the factors
 of a config (`Space.factors`) plus a multiple of a cost model's score. Effects that nothing is known of are drawn from
 N(0, 1), so a config with an untried decision is uncertain and one with tried decisions is not. The multiple of the
-score has the mean 0 as well, until evaluations tell: a score says first of all which decisions will make a difference.
+score has a small mean above 0, until evaluations tell more.
 What is evaluated next is what has the largest expected improvement
 
 .. math:: \mathrm{EI} = \sigma\,(z\,\Phi(z) + \varphi(z)), \quad z = (y_{best} - \mu) / \sigma
@@ -43,16 +43,20 @@ class Effects:
         scores: theirs, standardised, float64[n].
         costs: theirs relative to the default, above 0, float64[n].
         score_weight: variance of the multiple of the score; 0 for none.
+        score_slope: what the multiple of the score is expected to be before evaluations tell.
     """
 
-    def __init__(self, factors: Floats, scores: Floats, costs: Floats, score_weight: float) -> None:
-        self._factors, self._scores, self._score_weight = factors, scores, score_weight
+    def __init__(
+        self, factors: Floats, scores: Floats, costs: Floats, score_weight: float, score_slope: float = 0.0
+    ) -> None:
+        self._factors, self._scores = factors, scores
+        self._score_weight, self._score_slope = score_weight, score_slope
         logarithms = np.log(costs)
         spread = math.sqrt(float(np.mean(logarithms**2))) if costs.size else 0.0
         self._targets = logarithms / max(spread, _SMALLEST_SPREAD)
         covariance = self._covariance(factors, scores)
         self._inverse = np.linalg.inv(covariance + _NOISE * np.eye(len(costs)))
-        self._weights = self._inverse @ self._targets
+        self._weights = self._inverse @ (self._targets - score_slope * scores)
 
     @property
     def correlation(self) -> float:
@@ -62,13 +66,13 @@ class Effects:
 
     def predict(self, factors: Floats, scores: Floats) -> Floats:
         """Predicted costs, in no unit; lower = faster; float64[c]."""
-        mean: Floats = self._covariance(factors, scores) @ self._weights
+        mean: Floats = self._score_slope * scores + self._covariance(factors, scores) @ self._weights
         return mean
 
     def choose(self, factors: Floats, scores: Floats, count: int) -> list[int]:
         """Which configs to evaluate next, at most `count`, the most promising first."""
         known = self._covariance(factors, scores)
-        mean = known @ self._weights
+        mean = self._score_slope * scores + known @ self._weights
         own = (factors**2).sum(axis=1) + self._score_weight * scores**2
         variance = own - np.einsum("ij,jk,ik->i", known, self._inverse, known)
         best = min(0.0, float(self._targets.min(initial=0.0)))

@@ -19,11 +19,15 @@ Floats = NDArray[np.float64]
 
 _SCORE_WEIGHT: Final = 0.1
 """Variance of the multiple of a model's score, beside that of the effect of a decision, 1. (Weights of .1 and .3 find
-the same. Expecting from the start that a lower score is a lower cost, with a mean above 0, found .954 instead of .781
-on a graph network: what a model ranks first is what hardly differs from the default.)"""
+the same.)"""
 
-_FARTHEST: Final = 2.0
-"""Standard deviations beyond which all scores are alike."""
+_LEAST_SPREAD: Final = 1e-30
+"""Of scores, which may be seconds; less is none at all."""
+
+_SCORE_SLOPE: Final = 0.15
+"""The mean of that multiple before evaluations tell: that what a model calls slow is slow is worth a little. (Means of
+.1 to .3 find the same and 0 finds less, on small programs for the v5e. It takes scores beside that of the default: beside
+their mean, what hardly differs from the default is expected to be faster than it, and tried first.)"""
 
 
 class EffectsRanker(Ranker):
@@ -46,13 +50,13 @@ class EffectsRanker(Ranker):
         shuffled = [configs[index] for index in order]
         factors, scores = self._factors(shuffled), self._score(shuffled)
         if self._seen is None:
-            effects = Effects(factors[:0], np.zeros(0), np.zeros(0), self._weight)
-            own = self._standardised(scores, scores)
+            effects = self._effects(factors[:0], np.zeros(0), np.zeros(0))
+            own = self._relative(scores, scores)
         else:
             seen, observed = self._seen
             both = np.concatenate([observed.scores, scores])
-            effects = Effects(seen, self._standardised(observed.scores, both), observed.costs, self._weight)
-            own = self._standardised(scores, both)
+            effects = self._effects(seen, self._relative(observed.scores, both), observed.costs)
+            own = self._relative(scores, both)
         return [int(order[index]) for index in effects.choose(factors, own, count)]
 
     def _fit(self, observed: Observed, first: float) -> Standing:
@@ -66,8 +70,8 @@ class EffectsRanker(Ranker):
         best: int | None = None
         for model in (*range(len(self._models)), None):
             self._model = model
-            scores = self._standardised(observed.scores, observed.scores)
-            tau = Effects(factors, scores, observed.costs, self._weight).correlation
+            scores = self._relative(observed.scores, observed.scores)
+            tau = self._effects(factors, scores, observed.costs).correlation
             if tau > highest + (CLEAR_GAIN if highest > -math.inf else 0.0):
                 best, highest = model, tau
         self._model = best
@@ -83,24 +87,38 @@ class EffectsRanker(Ranker):
     def _name(self) -> str:
         return "none" if self._model is None else self._models[self._model].name
 
-    @property
-    def _weight(self) -> float:
-        return 0.0 if self._model is None else _SCORE_WEIGHT
+    def _effects(self, factors: Floats, scores: Floats, costs: Floats) -> Effects:
+        weight, slope = (0.0, 0.0) if self._model is None else (_SCORE_WEIGHT, _SCORE_SLOPE)
+        return Effects(factors, scores, costs, weight, slope)
 
     def _factors(self, configs: Sequence[Config]) -> Floats:
-        factors = self._space.factors(configs)
+        factors = self._space.factors(configs, self._changes)
         assert factors is not None
         return factors
 
-    def _standardised(self, scores: Floats, among: Floats) -> Floats:
-        """Scores of the model in use, in standard deviations of those of many configs; 0 for the default."""
+    @cached_property
+    def _changes(self) -> Floats | None:
+        """How far the first model tells decisions from the default, in units of the root mean square."""
+        if not self._models:
+            return None
+        differences = self._score(self._space.decisions)[:, 0] - self._default_scores[0]
+        changes: Floats = np.abs(differences) / max(_root_mean_square(differences), _LEAST_SPREAD)
+        return changes
+
+    def _relative(self, scores: Floats, among: Floats) -> Floats:
+        """Scores of the model in use beside that of the default, 0 for what is like it.
+
+        In units of the root mean square of those of many configs; logarithmic beyond, because one bad decision may
+        cost several times what the whole program does, and says no more than that it is bad.
+        """
         if self._model is None:
             return np.zeros(len(scores))
-        own, column = scores[:, self._model], among[:, self._model]
         default = self._default_scores[self._model]
-        others = column[column != default]
-        if not others.size:
-            return np.zeros(len(scores))
-        result: Floats = np.clip((own - others.mean()) / max(float(others.std()), 1e-9), -_FARTHEST, _FARTHEST)
-        result[own == default] = 0.0
+        unit = max(_root_mean_square(among[:, self._model] - default), _LEAST_SPREAD)
+        differences = (scores[:, self._model] - default) / unit
+        result: Floats = np.sign(differences) * np.log1p(np.abs(differences))
         return result
+
+
+def _root_mean_square(values: Floats) -> float:
+    return math.sqrt(float(np.mean(values**2))) if values.size else 0.0

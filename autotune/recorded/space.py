@@ -103,7 +103,14 @@ class RecordedSpace:
         """The recorded rows."""
         return rows_of(self._recorded.batch, [self._place(config) for config in configs])
 
-    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+    @property
+    def decisions(self) -> Sequence[Config]:
+        """There are none."""
+        return ()
+
+    def factors(
+        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64] | None:
         """There are none."""
         return None
 

@@ -90,10 +90,22 @@ class Space(Protocol):
         """The configs as the arrays that cost models read."""
         ...
 
-    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+    @property
+    def decisions(self) -> Sequence[Config]:
+        """Configs that take one decision each, of those that `factors` tell apart; empty where there are none."""
+        ...
+
+    def factors(
+        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64] | None:
         """What the configs decide, so that costs are nearly sums of what each column does: float64[c, factors].
 
-        0 for the default. None where a space has no such columns.
+        Larger where a decision is expected to do more, 0 for the default. None where a space has no such columns.
+
+        Args:
+            configs: c of this space.
+            changes: how far a cost model tells each of `decisions` from the default, 0 or more, 1 where it is usual,
+                float64[decisions]; None without a model.
         """
         ...
 

@@ -202,9 +202,21 @@ class LayoutSpace:
                 features[index, self._row_of_node[node], start : start + len(order)] = order
         return LayoutConfigs(features)
 
-    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+    @cached_property
+    def decisions(self) -> Sequence[Config]:
+        """One for each of the `roles`: an order for one of its tensors."""
+        if self.roles is None:
+            return ()
+        pairs = zip(self.roles.roles, self.roles.places, strict=True)
+        return [LayoutConfig.of({places[0]: role.order}) for role, places in pairs]
+
+    def factors(
+        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64] | None:
         """What `roles` say of the configs, float64[c, factors]; None without roles."""
-        return None if self.roles is None else self.roles.factors([self._own(config).orders for config in configs])
+        if self.roles is None:
+            return None
+        return self.roles.factors([self._own(config).orders for config in configs], changes)
 
     def from_json(self, value: JsonObject) -> LayoutConfig:
         """The inverse of `LayoutConfig.to_json`."""

@@ -7,7 +7,7 @@ network 7 of 63 such configs make the best program that 200 random configs find,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,9 +43,16 @@ class Role:
     order: Order
 
 
-_REFUSED: Final = 0.5
+_REFUSED: Final[Mapping[str, float]] = {"convolution": 0.75, "dot": 0.35}
 """How much of an effect a request has beforehand that a convolution or dot refuses (`kept_by_product`), beside that of
-others: of 250 that dots met 98 were gains, of 123 that they refused 8 (single requests to ten programs, v5e)."""
+others. Of 98 requests that dots met 12 were gains, mostly close to the largest, of 434 that they refused 31, mostly
+small; convolutions refuse those that gain most in the backward pass of a depthwise one (single requests, v5e)."""
+
+_STILL: Final = 0.002
+_LEAST: Final = 0.3
+"""By how little a request to a convolution or dot must change what a cost model says, relative to others, to have half
+the effect of others beforehand, and how much of one it has at least. (A reshape follows its neighbours in ways that the
+model does not see.)"""
 
 _ALIKE: Final[tuple[tuple[float, Callable[[Role], Hashable]], ...]] = ((0.5, lambda role: (role.opcode, role.tensor)),)
 """How far what is known of one role tells of another: what they have in common, and how much of an effect that has, as
@@ -71,32 +78,39 @@ class Roles:
         self.places: tuple[tuple[Place, ...], ...] = tuple(map(tuple, found.values()))
         """Of each role: the tensors that have it."""
         columns: dict[Hashable, int] = {}
-        self._effects: dict[tuple[int, int, Order], list[tuple[int, float]]] = {}
-        """Of each decision: columns of the factors, and how much it adds there."""
-        for role, places in found.items():
+        self._effects: dict[tuple[int, int, Order], tuple[int, list[tuple[int, float]]]] = {}
+        """Of each decision: its role, and how much it adds to which columns of the factors."""
+        for number, (role, places) in enumerate(found.items()):
             keys = [(1.0, role), *((weight, key(role)) for weight, key in _ALIKE)]
-            share = (_REFUSED if _is_refused(role) else 1.0) / len(places)
+            share = (_REFUSED[role.opcode] if _is_refused(role) else 1.0) / len(places)
             effects = [(columns.setdefault(key, len(columns)), weight * share) for weight, key in keys]
-            self._effects |= {(*place, role.order): effects for place in places}
+            self._effects |= {(*place, role.order): (number, effects) for place in places}
         self._width = len(columns)
+        self._of_product = np.array([role.opcode in PRODUCT_OPCODES for role in self.roles], bool)
 
     def __len__(self) -> int:
         return len(self.roles)
 
-    def factors(self, configs: Sequence[Sequence[tuple[int, int, Order]]]) -> Floats:
+    def factors(self, configs: Sequence[Sequence[tuple[int, int, Order]]], changes: Floats | None = None) -> Floats:
         """What configs decide, in terms of roles: the share of the tensors of each role, and what roles share.
 
         Args:
             configs: of each the node id, tensor and order of every decision; the default orders have no role.
+            changes: see `Space.factors`, one for each role.
 
         Returns:
             float64[c, factors].
         """
         result = np.zeros((len(configs), self._width))
+        sizes = np.ones(len(self))
+        if changes is not None:
+            moving = np.maximum(changes / (changes + _STILL), _LEAST)
+            sizes = np.where(self._of_product, moving, sizes)
         for row, decisions in zip(result, configs, strict=True):
             for decision in decisions:
-                for column, effect in self._effects.get(decision, ()):
-                    row[column] += effect
+                number, effects = self._effects.get(decision, (0, ()))
+                for column, effect in effects:
+                    row[column] += sizes[number] * effect
         return result
 
 

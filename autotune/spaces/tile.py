@@ -270,7 +270,14 @@ class GemmTileSpace:
             raise SpaceError(f"tile config {value!r} does not belong to this program")
         return config
 
-    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+    @property
+    def decisions(self) -> Sequence[Config]:
+        """There are none."""
+        return ()
+
+    def factors(
+        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64] | None:
         """There are none."""
         return None
 

@@ -164,7 +164,14 @@ class TpuTileSpace:
             )
         return config
 
-    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
+    @property
+    def decisions(self) -> Sequence[Config]:
+        """There are none."""
+        return ()
+
+    def factors(
+        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64] | None:
         """There are none."""
         return None
 

@@ -69,6 +69,17 @@ def test_a_score_counts_once_evaluations_agree_with_it() -> None:
     assert none.predict(np.zeros((2, 1)), candidates) == pytest.approx([0.0, 0.0])
 
 
+def test_a_score_counts_a_little_before_evaluations_tell_and_less_than_they_do() -> None:
+    scores = np.array([1.0, 0.0, -1.0])
+    nothing = Effects(np.zeros((0, 3)), np.zeros(0), np.zeros(0), 0.1, 0.2)
+    assert nothing.predict(np.zeros((3, 3)), scores) == pytest.approx(0.2 * scores)
+    assert nothing.choose(np.eye(3), scores, 3)[0] == 2, "what is said to be fast"
+    seen = np.linspace(-1.0, 1.0, 12)
+    against = Effects(np.zeros((12, 3)), seen, np.exp(-0.1 * seen), 0.1, 0.2)
+    assert (np.diff(against.predict(np.zeros((3, 3)), scores)) > 0).all()
+    assert against.correlation == pytest.approx(1.0)
+
+
 def test_without_evaluations_and_with_equal_ones_there_is_a_choice() -> None:
     nothing = Effects(np.zeros((0, 2)), np.zeros(0), np.zeros(0), 0.1)
     assert len(nothing.choose(np.eye(2), np.array([1.0, -1.0]), 2)) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from autotune.hlo.reader import read_bytes
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
@@ -96,12 +97,45 @@ ENTRY main {
 }
 """
 
+RESHAPED = """HloModule reshaped
 
-def test_half_as_much_is_expected_of_what_a_dot_refuses() -> None:
+ENTRY main {
+  x = f32[32,16]{1,0} parameter(0)
+  ROOT y = f32[4,8,16]{2,1,0} reshape(x)
+}
+"""
+
+
+def test_less_is_expected_of_what_a_dot_refuses() -> None:
     space = LayoutSpace(read_bytes(BATCHED.encode(), "batched").proto, places=2)
     swapped, refused = ([LayoutConfig.of({(2, 0): order})] for order in ((1, 2, 0), (2, 0, 1)))
     taken, kept = space.factors(swapped), space.factors(refused)
     assert taken is not None
     assert kept is not None
     assert sorted(taken[taken != 0]) == [0.5, 1.0]
-    assert sorted(kept[kept != 0]) == [0.25, 0.5]
+    assert sorted(kept[kept != 0]) == [0.175, 0.35]
+
+
+def test_little_is_expected_of_a_request_to_a_dot_that_a_model_does_not_notice() -> None:
+    space = LayoutSpace(read_bytes(BATCHED.encode(), "batched").proto, places=2)
+    assert all(space.contains(each) for each in space.decisions)
+    assert len(space.decisions) == len(space.roles or ())
+    alike = space.factors(space.decisions)
+    changes = np.zeros(len(space.decisions))
+    changes[0] = 1.0
+    told = space.factors(space.decisions, changes)
+    assert alike is not None
+    assert told is not None
+    assert told[0] == pytest.approx(alike[0], rel=0.01)
+    assert told[1:] == pytest.approx(0.3 * alike[1:])
+
+
+def test_reshapes_are_expected_to_do_as_much_whatever_a_model_says() -> None:
+    space = LayoutSpace(read_bytes(RESHAPED.encode(), "reshaped").proto, places=2)
+    decisions = [LayoutConfig.of({(1, 0): (0, 1, 2)})]
+    alike = space.factors(decisions)
+    told = space.factors(decisions, np.zeros(len(space.decisions)))
+    assert alike is not None
+    assert told is not None
+    assert alike.any()
+    assert np.array_equal(told, alike)

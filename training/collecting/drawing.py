@@ -43,6 +43,7 @@ class _FromDefault:
         self.references: Mapping[str, Config] = space.references
         self.landmarks: Sequence[Config] = space.landmarks
         self.size = space.size
+        self.decisions: Sequence[Config] = space.decisions
 
     def sample(self, rng: np.random.Generator) -> Config:
         return self._space.mutate(self.default, rng)
@@ -62,8 +63,10 @@ class _FromDefault:
     def encode(self, configs: Sequence[Config]) -> ConfigBatch:
         return self._space.encode(configs)
 
-    def factors(self, configs: Sequence[Config]) -> NDArray[np.float64] | None:
-        return self._space.factors(configs)
+    def factors(
+        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64] | None:
+        return self._space.factors(configs, changes)
 
     def explain(self, config: Config) -> list[JsonObject]:
         return self._space.explain(config)
