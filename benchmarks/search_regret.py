@@ -185,7 +185,7 @@ def _search(source: Source, known: Known, options: argparse.Namespace) -> list[d
     space = known.space(prepared, options.space)
     courses: dict[str, list[Course]] = {}
     for way in options.ways:
-        if way == "unguided" and space.factors([space.default]) is None:
+        if way == "unguided" and space.factors is None:
             continue  # evolution once more
         budget = options.random if way == "random" else options.budget
         seeds = options.random_seeds or options.seeds if way == "random" else options.seeds

@@ -27,6 +27,6 @@ def make_ranker(
     """
     if guidance is Guidance.NONE:
         return None
-    if guidance is Guidance.EFFECTS and space.factors([space.default]) is not None:
-        return EffectsRanker(models, graph, space)
+    if guidance is Guidance.EFFECTS and space.factors is not None:
+        return EffectsRanker(models, graph, space, space.factors)
     return ResidualRanker(models, graph, space, estimated=estimated) if models and graph is not None else None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from autotune.ranking.base import ADAPT_AFTER, CLEAR_GAIN, Observed, Ranker, Standing
 from autotune.ranking.effects import Effects
-from autotune.spaces.base import Config, Space
+from autotune.spaces.base import Config, Factors, Space
 from cost_model import CostModel, ProgramGraph
 
 Floats = NDArray[np.float64]
@@ -26,8 +26,8 @@ _LEAST_SPREAD: Final = 1e-30
 
 _SCORE_SLOPE: Final = 0.15
 """The mean of that multiple before evaluations tell: that what a model calls slow is slow is worth a little. (Means of
-.1 to .3 find the same and 0 finds less, on small programs for the v5e. It takes scores beside that of the default: beside
-their mean, what hardly differs from the default is expected to be faster than it, and tried first.)"""
+.1 to .3 find the same and 0 finds less, on small programs for the v5e. It takes scores beside that of the default:
+beside their mean, what hardly differs from the default is expected to be faster than it, and tried first.)"""
 
 
 class EffectsRanker(Ranker):
@@ -36,11 +36,13 @@ class EffectsRanker(Ranker):
     Args:
         models: cost models, the preferred one first; none to learn from the evaluations alone.
         graph: the program as they see it; None without models.
-        space: with factors.
+        space: of the configs.
+        factors: what those decide.
     """
 
-    def __init__(self, models: Sequence[CostModel], graph: ProgramGraph | None, space: Space) -> None:
+    def __init__(self, models: Sequence[CostModel], graph: ProgramGraph | None, space: Space, factors: Factors) -> None:
         super().__init__(models, graph, space)
+        self._factors = factors
         self._model: int | None = 0 if models else None
         self._seen: tuple[Floats, Observed] | None = None
 
@@ -48,7 +50,7 @@ class EffectsRanker(Ranker):
         """Those of the largest expected improvement, ties in random order."""
         order = rng.permutation(len(configs))
         shuffled = [configs[index] for index in order]
-        factors, scores = self._factors(shuffled), self._score(shuffled)
+        factors, scores = self._factors.of(shuffled, self._changes), self._score(shuffled)
         if self._seen is None:
             effects = self._effects(factors[:0], np.zeros(0), np.zeros(0))
             own = self._relative(scores, scores)
@@ -61,7 +63,7 @@ class EffectsRanker(Ranker):
 
     def _fit(self, observed: Observed, first: float) -> Standing:
         """Choose the model by what would have predicted the evaluations best."""
-        factors = self._factors(observed.configs)
+        factors = self._factors.of(observed.configs, self._changes)
         self._seen = (factors, observed)
         if len(observed.costs) < ADAPT_AFTER or np.ptp(observed.costs) == 0:
             self._model = 0 if self._models else None
@@ -91,17 +93,12 @@ class EffectsRanker(Ranker):
         weight, slope = (0.0, 0.0) if self._model is None else (_SCORE_WEIGHT, _SCORE_SLOPE)
         return Effects(factors, scores, costs, weight, slope)
 
-    def _factors(self, configs: Sequence[Config]) -> Floats:
-        factors = self._space.factors(configs, self._changes)
-        assert factors is not None
-        return factors
-
     @cached_property
     def _changes(self) -> Floats | None:
         """How far the first model tells decisions from the default, in units of the root mean square."""
         if not self._models:
             return None
-        differences = self._score(self._space.decisions)[:, 0] - self._default_scores[0]
+        differences = self._score(self._factors.decisions)[:, 0] - self._default_scores[0]
         changes: Floats = np.abs(differences) / max(_root_mean_square(differences), _LEAST_SPREAD)
         return changes
 

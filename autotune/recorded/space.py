@@ -52,6 +52,7 @@ class RecordedSpace:
     def __init__(self, recorded: RecordedConfigs) -> None:
         self._recorded = recorded
         self.kind = recorded.kind
+        self.factors = None
         self._configs = list(recorded.configs)
         self._places = {config_id(config): place for place, config in enumerate(self._configs)}
         self._columns = _columns(recorded.batch)
@@ -102,17 +103,6 @@ class RecordedSpace:
     def encode(self, configs: Sequence[Config]) -> ConfigBatch:
         """The recorded rows."""
         return rows_of(self._recorded.batch, [self._place(config) for config in configs])
-
-    @property
-    def decisions(self) -> Sequence[Config]:
-        """There are none."""
-        return ()
-
-    def factors(
-        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        """There are none."""
-        return None
 
     def explain(self, config: Config) -> list[JsonObject]:
         """As the original space does it."""

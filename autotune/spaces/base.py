@@ -38,6 +38,28 @@ def config_id(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class Factors(Protocol):
+    """What the configs of a space decide, so that their costs are nearly sums of what each decision does."""
+
+    @property
+    def decisions(self) -> Sequence[Config]:
+        """Configs that take one decision each."""
+        ...
+
+    def of(self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """What the configs decide, larger where a decision is expected to do more, 0 for the default.
+
+        Args:
+            configs: c of the space.
+            changes: how far a cost model tells each of `decisions` from the default, 0 or more, 1 where it is usual,
+                float64[decisions]; None without a model.
+
+        Returns:
+            float64[c, factors].
+        """
+        ...
+
+
 class Space(Protocol):
     """What may be changed about one program. Lazy: nothing here grows with the number of points."""
 
@@ -91,22 +113,8 @@ class Space(Protocol):
         ...
 
     @property
-    def decisions(self) -> Sequence[Config]:
-        """Configs that take one decision each, of those that `factors` tell apart; empty where there are none."""
-        ...
-
-    def factors(
-        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        """What the configs decide, so that costs are nearly sums of what each column does: float64[c, factors].
-
-        Larger where a decision is expected to do more, 0 for the default. None where a space has no such columns.
-
-        Args:
-            configs: c of this space.
-            changes: how far a cost model tells each of `decisions` from the default, 0 or more, 1 where it is usual,
-                float64[decisions]; None without a model.
-        """
+    def factors(self) -> Factors | None:
+        """What configs decide, one by one; None where that tells nothing."""
         ...
 
     def explain(self, config: Config) -> list[JsonObject]:

@@ -145,7 +145,7 @@ class LayoutSpace:
 
     def mutate(self, config: Config, rng: np.random.Generator) -> LayoutConfig:
         """Change one to three tensors, or all tensors of one node."""
-        orders = self._own(config).as_mapping()
+        orders = _own(config).as_mapping()
         if not self.tensors:
             return self.default
         if rng.random() < 0.4:
@@ -165,7 +165,7 @@ class LayoutSpace:
 
     def crossover(self, first: Config, second: Config, rng: np.random.Generator) -> LayoutConfig:
         """Each node from one of the two parents."""
-        parents = (self._own(first).as_mapping(), self._own(second).as_mapping())
+        parents = (_own(first).as_mapping(), _own(second).as_mapping())
         orders: dict[tuple[int, int], Order] = {}
         for tensors in self._by_node.values():
             parent = parents[rng.integers(2)]
@@ -197,26 +197,15 @@ class LayoutSpace:
         """TpuGraphs' layout features, float32[c, nc, 18]; a row per configurable node of the module."""
         features = np.full((len(configs), len(self.node_ids), 3 * MAXIMUM_RANK), -1.0, np.float32)
         for index, config in enumerate(configs):
-            for node, tensor, order in self._own(config).orders:
+            for node, tensor, order in _own(config).orders:
                 start = tensor * MAXIMUM_RANK
                 features[index, self._row_of_node[node], start : start + len(order)] = order
         return LayoutConfigs(features)
 
     @cached_property
-    def decisions(self) -> Sequence[Config]:
-        """One for each of the `roles`: an order for one of its tensors."""
-        if self.roles is None:
-            return ()
-        pairs = zip(self.roles.roles, self.roles.places, strict=True)
-        return [LayoutConfig.of({places[0]: role.order}) for role, places in pairs]
-
-    def factors(
-        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        """What `roles` say of the configs, float64[c, factors]; None without roles."""
-        if self.roles is None:
-            return None
-        return self.roles.factors([self._own(config).orders for config in configs], changes)
+    def factors(self) -> LayoutFactors | None:
+        """What `roles` say of configs; None without roles."""
+        return None if self.roles is None else LayoutFactors(self.roles)
 
     def from_json(self, value: JsonObject) -> LayoutConfig:
         """The inverse of `LayoutConfig.to_json`."""
@@ -242,17 +231,36 @@ class LayoutSpace:
                 "dimensions": list(tensor.dimensions),
                 "minor_to_major": list(order),
             }
-            for node, index, order in self._own(config).orders
+            for node, index, order in _own(config).orders
             for tensor in [self._by_key[node, index]]
         ]
 
-    def _own(self, config: Config) -> LayoutConfig:
-        if not isinstance(config, LayoutConfig):
-            raise SpaceError(f"expected a layout config, found {config.to_json()!r}")
-        return config
-
     def _any_tensor(self, rng: np.random.Generator) -> LayoutTensor:
         return self.tensors[rng.integers(len(self.tensors))]
+
+
+class LayoutFactors:
+    """What layout configs decide, in terms of roles.
+
+    Args:
+        roles: of the program.
+    """
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+        pairs = zip(roles.roles, roles.places, strict=True)
+        self.decisions: Sequence[Config] = [LayoutConfig.of({places[0]: role.order}) for role, places in pairs]
+        """One for each role: its order for one of its tensors."""
+
+    def of(self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """See `Factors`."""
+        return self._roles.factors([_own(config).orders for config in configs], changes)
+
+
+def _own(config: Config) -> LayoutConfig:
+    if not isinstance(config, LayoutConfig):
+        raise SpaceError(f"expected a layout config, found {config.to_json()!r}")
+    return config
 
 
 def _draw(tensor: LayoutTensor, unusual: float, rng: np.random.Generator) -> Order:

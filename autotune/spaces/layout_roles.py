@@ -96,7 +96,7 @@ class Roles:
 
         Args:
             configs: of each the node id, tensor and order of every decision; the default orders have no role.
-            changes: see `Space.factors`, one for each role.
+            changes: see `Factors.of`, one for each role.
 
         Returns:
             float64[c, factors].

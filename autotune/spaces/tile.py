@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotune.errors import SpaceError
 from autotune.hlo.modules import entry_computation
@@ -162,6 +161,7 @@ class GemmTileSpace:
     """
 
     kind = "tile"
+    factors = None
 
     def __init__(self, kernel: DotKernel) -> None:
         self.kernel = kernel
@@ -269,17 +269,6 @@ class GemmTileSpace:
         if not self.contains(config):
             raise SpaceError(f"tile config {value!r} does not belong to this program")
         return config
-
-    @property
-    def decisions(self) -> Sequence[Config]:
-        """There are none."""
-        return ()
-
-    def factors(
-        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        """There are none."""
-        return None
 
     def explain(self, config: Config) -> list[JsonObject]:
         """The choice in words, for people."""

@@ -63,6 +63,7 @@ class TpuTileSpace:
     """
 
     kind = "tile"
+    factors = None
 
     def __init__(self, kernel: Kernel, candidates: Sequence[TileCandidate]) -> None:
         if not candidates:
@@ -163,17 +164,6 @@ class TpuTileSpace:
                 f"{self.kernel.name!r}"
             )
         return config
-
-    @property
-    def decisions(self) -> Sequence[Config]:
-        """There are none."""
-        return ()
-
-    def factors(
-        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        """There are none."""
-        return None
 
     def explain(self, config: Config) -> list[JsonObject]:
         """The tile, and what the compiler says of it. Empty when there is no choice."""

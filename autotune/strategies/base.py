@@ -17,7 +17,7 @@ class Guidance(enum.Enum):
 
     NONE = "none"  # chance
     SCORES = "scores"  # the cost models, adapted to the evaluations
-    EFFECTS = "effects"  # what the evaluations teach about each decision, and the cost models: see `Space.factors`
+    EFFECTS = "effects"  # what the evaluations teach about each decision, and the cost models: see `Factors`
 
 
 class Strategy(Protocol):

@@ -26,7 +26,8 @@ def space() -> LayoutSpace:
 
 
 def _ranker(space: LayoutSpace, *models: CostModel) -> EffectsRanker:
-    return EffectsRanker(models, program_graph(programs.two_dots()) if models else None, space)
+    assert space.factors is not None
+    return EffectsRanker(models, program_graph(programs.two_dots()) if models else None, space, space.factors)
 
 
 def _evaluate(configs: Sequence[Config], cost: Callable[[LayoutConfig], float | None]) -> list[Evaluation]:

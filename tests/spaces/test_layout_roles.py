@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autotune.hlo.reader import read_bytes
-from autotune.spaces.layout import LayoutConfig, LayoutSpace
+from autotune.spaces.layout import LayoutConfig, LayoutFactors, LayoutSpace
 from autotune.spaces.layout_roles import Role
 from tests import programs
 
@@ -27,11 +27,16 @@ def _layers() -> LayoutSpace:
     return LayoutSpace(read_bytes(THREE_LAYERS.encode(), "layers").proto, places=2)
 
 
+def _factors(space: LayoutSpace) -> LayoutFactors:
+    assert space.factors is not None
+    return space.factors
+
+
 def test_a_cpu_has_landmarks_and_a_tpu_has_roles() -> None:
     cpu, tpu = LayoutSpace(programs.two_dots().proto), LayoutSpace(programs.two_dots().proto, places=2)
     assert cpu.landmarks
     assert cpu.roles is None
-    assert cpu.factors([cpu.default]) is None
+    assert cpu.factors is None
     assert not tpu.landmarks
     assert tpu.roles is not None
 
@@ -53,8 +58,7 @@ def test_factors_are_the_shares_of_a_role_and_half_of_it_for_what_roles_share() 
     every_output = LayoutConfig.of({(node, 0): (0, 1) for node in (2, 3, 5)})
     second_inputs = LayoutConfig.of({(2, 2): (0, 1), (5, 2): (1, 0)})
     usual = LayoutConfig.of({(2, 0): (1, 0), (5, 2): (0, 1)})
-    factors = space.factors([space.default, one, every_output, second_inputs, usual])
-    assert factors is not None
+    factors = _factors(space).of([space.default, one, every_output, second_inputs, usual])
     assert np.count_nonzero(factors[[0, 4]]) == 0, "naming a default order is no decision"
     assert sorted(factors[1][factors[1] != 0]) == [1 / 6, 1 / 3]
     assert np.allclose(factors[2], 3 * factors[1])
@@ -109,23 +113,19 @@ ENTRY main {
 def test_less_is_expected_of_what_a_dot_refuses() -> None:
     space = LayoutSpace(read_bytes(BATCHED.encode(), "batched").proto, places=2)
     swapped, refused = ([LayoutConfig.of({(2, 0): order})] for order in ((1, 2, 0), (2, 0, 1)))
-    taken, kept = space.factors(swapped), space.factors(refused)
-    assert taken is not None
-    assert kept is not None
+    taken, kept = _factors(space).of(swapped), _factors(space).of(refused)
     assert sorted(taken[taken != 0]) == [0.5, 1.0]
     assert sorted(kept[kept != 0]) == [0.175, 0.35]
 
 
 def test_little_is_expected_of_a_request_to_a_dot_that_a_model_does_not_notice() -> None:
     space = LayoutSpace(read_bytes(BATCHED.encode(), "batched").proto, places=2)
-    assert all(space.contains(each) for each in space.decisions)
-    assert len(space.decisions) == len(space.roles or ())
-    alike = space.factors(space.decisions)
-    changes = np.zeros(len(space.decisions))
+    factors = _factors(space)
+    assert all(space.contains(each) for each in factors.decisions)
+    assert len(factors.decisions) == len(space.roles or ())
+    changes = np.zeros(len(factors.decisions))
     changes[0] = 1.0
-    told = space.factors(space.decisions, changes)
-    assert alike is not None
-    assert told is not None
+    alike, told = factors.of(factors.decisions), factors.of(factors.decisions, changes)
     assert told[0] == pytest.approx(alike[0], rel=0.01)
     assert told[1:] == pytest.approx(0.3 * alike[1:])
 
@@ -133,9 +133,7 @@ def test_little_is_expected_of_a_request_to_a_dot_that_a_model_does_not_notice()
 def test_reshapes_are_expected_to_do_as_much_whatever_a_model_says() -> None:
     space = LayoutSpace(read_bytes(RESHAPED.encode(), "reshaped").proto, places=2)
     decisions = [LayoutConfig.of({(1, 0): (0, 1, 2)})]
-    alike = space.factors(decisions)
-    told = space.factors(decisions, np.zeros(len(space.decisions)))
-    assert alike is not None
-    assert told is not None
+    factors = _factors(space)
+    alike, told = factors.of(decisions), factors.of(decisions, np.zeros(len(factors.decisions)))
     assert alike.any()
     assert np.array_equal(told, alike)

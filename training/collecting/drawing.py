@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotune.evaluation import Evaluation
 from autotune.spaces.base import Config, JsonObject, Space, config_id
@@ -43,7 +42,7 @@ class _FromDefault:
         self.references: Mapping[str, Config] = space.references
         self.landmarks: Sequence[Config] = space.landmarks
         self.size = space.size
-        self.decisions: Sequence[Config] = space.decisions
+        self.factors = space.factors
 
     def sample(self, rng: np.random.Generator) -> Config:
         return self._space.mutate(self.default, rng)
@@ -62,11 +61,6 @@ class _FromDefault:
 
     def encode(self, configs: Sequence[Config]) -> ConfigBatch:
         return self._space.encode(configs)
-
-    def factors(
-        self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        return self._space.factors(configs, changes)
 
     def explain(self, config: Config) -> list[JsonObject]:
         return self._space.explain(config)
