@@ -7,6 +7,7 @@ network 7 of 63 such configs make the best program that 200 random configs find,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -48,6 +49,10 @@ _REFUSED: Final[Mapping[str, float]] = {"convolution": 0.75, "dot": 0.35}
 others. Of 98 requests that dots met 12 were gains, mostly close to the largest, of 434 that they refused 31, mostly
 small; convolutions refuse those that gain most in the backward pass of a depthwise one (single requests, v5e)."""
 
+_ALONE: Final = 1.0
+"""How much of an effect tensors that are alike have each by itself beside the one that they have in common, were all of
+them decided: of one of two inputs of a mixer .72 of the cost is left, of both .83."""
+
 _STILL: Final = 0.002
 _LEAST: Final = 0.3
 """By how little a request to a convolution or dot must change what a cost model says, relative to others, to have half
@@ -82,9 +87,13 @@ class Roles:
         """Of each decision: its role, and how much it adds to which columns of the factors."""
         for number, (role, places) in enumerate(found.items()):
             keys = [(1.0, role), *((weight, key(role)) for weight, key in _ALIKE)]
-            share = (_REFUSED[role.opcode] if _is_refused(role) else 1.0) / len(places)
-            effects = [(columns.setdefault(key, len(columns)), weight * share) for weight, key in keys]
-            self._effects |= {(*place, role.order): (number, effects) for place in places}
+            size = _REFUSED[role.opcode] if _is_refused(role) else 1.0
+            shared = [(columns.setdefault(key, len(columns)), weight * size / len(places)) for weight, key in keys]
+            for place in places:
+                decision = (*place, role.order)
+                alone = [(decision, _ALONE * size / math.sqrt(len(places)))] if len(places) > 1 else []
+                own = [(columns.setdefault(key, len(columns)), effect) for key, effect in alone]
+                self._effects[decision] = number, [*shared, *own]
         self._width = len(columns)
         self._of_product = np.array([role.opcode in PRODUCT_OPCODES for role in self.roles], bool)
 

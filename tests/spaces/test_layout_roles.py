@@ -52,7 +52,7 @@ def test_tensors_of_one_shape_place_and_default_order_are_alike() -> None:
     }
 
 
-def test_factors_are_the_shares_of_a_role_and_half_of_it_for_what_roles_share() -> None:
+def test_factors_are_the_shares_of_a_role_half_of_it_for_what_roles_share_and_tensors_by_themselves() -> None:
     space = _layers()
     one = LayoutConfig.of({(3, 0): (0, 1)})
     every_output = LayoutConfig.of({(node, 0): (0, 1) for node in (2, 3, 5)})
@@ -60,9 +60,12 @@ def test_factors_are_the_shares_of_a_role_and_half_of_it_for_what_roles_share() 
     usual = LayoutConfig.of({(2, 0): (1, 0), (5, 2): (0, 1)})
     factors = _factors(space).of([space.default, one, every_output, second_inputs, usual])
     assert np.count_nonzero(factors[[0, 4]]) == 0, "naming a default order is no decision"
-    assert sorted(factors[1][factors[1] != 0]) == [1 / 6, 1 / 3]
-    assert np.allclose(factors[2], 3 * factors[1])
-    assert sorted(factors[3][factors[3] != 0]) == [0.5, 0.75, 1.0], "two roles, and what second inputs share"
+    alone = 3**-0.5
+    assert sorted(factors[1][factors[1] != 0]) == pytest.approx([1 / 6, 1 / 3, alone])
+    assert sorted(factors[2][factors[2] != 0]) == pytest.approx([1 / 2, *[alone] * 3, 1])
+    assert factors[1] @ factors[2] == pytest.approx(1 / 12 + 1 / 3 + alone**2), "the role, and one of its tensors"
+    expected = [0.5, 2**-0.5, 0.75, 1.0]
+    assert sorted(factors[3][factors[3] != 0]) == pytest.approx(expected), "two roles, and what second inputs share"
     assert factors[1] @ factors[3] == 0
 
 
