@@ -105,6 +105,8 @@ def test_means_over_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     *means, last = _means(rows, options)
     assert {row["way"]: row["after_5"] for row in means}["random"] == pytest.approx((0.8 * 0.5 * 0.97) ** (1 / 3))
     assert last["way"] == "2 of 3 programs"
+    (alone,) = _means([each for each in rows if each["way"] == "random"], options)
+    assert "beside_guided" not in alone, "nothing to compare with"
 
 
 def test_tiles_of_a_product_are_searched_in_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
