@@ -365,9 +365,10 @@ def _beside_guided(rows: Sequence[dict[str, Any]], way: str, options: argparse.N
     """What another way finds with the same budget, relative to guided search, with its interval over programs."""
     step = f"after_{options.budget}"
     found = {(row["program"], row["way"]): row[step] for row in rows if step in row}
-    if way == "guided" or "guided" not in {of for _, of in found}:
-        return {}
-    ratios = [np.log(cost / found[name, "guided"]) for (name, of), cost in found.items() if of == way]
+    guided = {name: cost for (name, of), cost in found.items() if of == "guided"}
+    ratios = [
+        np.log(cost / guided[name]) for (name, of), cost in found.items() if of == way != "guided" and name in guided
+    ]
     if not ratios:
         return {}
     low, high = bootstrap_interval(np.array(ratios), 0)

@@ -1,7 +1,7 @@
 r"""What decisions do to the cost of one program, learned from its evaluations, and which configs to evaluate next.
 
 A Bayesian linear regression: the logarithm of a cost, in units of the spread of those seen, is a sum over the factors
-of a config (`Space.factors`) plus a multiple of a cost model's score. Effects that nothing is known of are drawn from
+of a config (`Factors`) plus a multiple of a cost model's score. Effects that nothing is known of are drawn from
 N(0, 1), so a config with an untried decision is uncertain and one with tried decisions is not. The multiple of the
 score has a small mean above 0, until evaluations tell more.
 What is evaluated next is what has the largest expected improvement
@@ -40,7 +40,7 @@ class Effects:
 
     Args:
         factors: of the evaluated configs, float64[n, f]; n may be 0.
-        scores: theirs, standardised, float64[n].
+        scores: theirs, 0 for the default, 1 where usual, float64[n].
         costs: theirs relative to the default, above 0, float64[n].
         score_weight: variance of the multiple of the score; 0 for none.
         score_slope: what the multiple of the score is expected to be before evaluations tell.
@@ -52,8 +52,7 @@ class Effects:
         self._factors, self._scores = factors, scores
         self._score_weight, self._score_slope = score_weight, score_slope
         logarithms = np.log(costs)
-        spread = math.sqrt(float(np.mean(logarithms**2))) if costs.size else 0.0
-        self._targets = logarithms / max(spread, _SMALLEST_SPREAD)
+        self._targets = logarithms / spread_of(logarithms, _SMALLEST_SPREAD)
         covariance = self._covariance(factors, scores)
         self._inverse = np.linalg.inv(covariance + _NOISE * np.eye(len(costs)))
         self._weights = self._inverse @ (self._targets - score_slope * scores)
@@ -94,6 +93,11 @@ class Effects:
     def _covariance(self, factors: Floats, scores: Floats) -> Floats:
         """Of some configs (rows) with the evaluated ones (columns)."""
         return factors @ self._factors.T + self._score_weight * np.outer(scores, self._scores)
+
+
+def spread_of(values: Floats, least: float) -> float:
+    """The root mean square, or `least` where it is smaller or there are no values."""
+    return max(math.sqrt(float(np.mean(values**2))), least) if values.size else least
 
 
 def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:

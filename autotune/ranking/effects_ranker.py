@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.ranking.base import ADAPT_AFTER, CLEAR_GAIN, Observed, Ranker, Standing
-from autotune.ranking.effects import Effects
+from autotune.ranking.effects import Effects, spread_of
 from autotune.spaces.base import Config, Factors, Space
 from cost_model import CostModel, ProgramGraph
 
@@ -99,7 +99,7 @@ class EffectsRanker(Ranker):
         if not self._models:
             return None
         differences = self._score(self._factors.decisions)[:, 0] - self._default_scores[0]
-        changes: Floats = np.abs(differences) / max(_root_mean_square(differences), _LEAST_SPREAD)
+        changes: Floats = np.abs(differences) / spread_of(differences, _LEAST_SPREAD)
         return changes
 
     def _relative(self, scores: Floats, among: Floats) -> Floats:
@@ -111,11 +111,7 @@ class EffectsRanker(Ranker):
         if self._model is None:
             return np.zeros(len(scores))
         default = self._default_scores[self._model]
-        unit = max(_root_mean_square(among[:, self._model] - default), _LEAST_SPREAD)
+        unit = spread_of(among[:, self._model] - default, _LEAST_SPREAD)
         differences = (scores[:, self._model] - default) / unit
         result: Floats = np.sign(differences) * np.log1p(np.abs(differences))
         return result
-
-
-def _root_mean_square(values: Floats) -> float:
-    return math.sqrt(float(np.mean(values**2))) if values.size else 0.0

@@ -248,9 +248,12 @@ class LayoutFactors:
 
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
-        pairs = zip(roles.roles, roles.places, strict=True)
-        self.decisions: Sequence[Config] = [LayoutConfig.of({places[0]: role.order}) for role, places in pairs]
+
+    @cached_property
+    def decisions(self) -> Sequence[Config]:
         """One for each role: its order for one of its tensors."""
+        pairs = zip(self._roles.roles, self._roles.places, strict=True)
+        return [LayoutConfig.of({places[0]: role.order}) for role, places in pairs]
 
     def of(self, configs: Sequence[Config], changes: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """See `Factors`."""

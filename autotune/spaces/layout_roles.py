@@ -91,9 +91,10 @@ class Roles:
             shared = [(columns.setdefault(key, len(columns)), weight * size / len(places)) for weight, key in keys]
             for place in places:
                 decision = (*place, role.order)
-                alone = [(decision, _ALONE * size / math.sqrt(len(places)))] if len(places) > 1 else []
-                own = [(columns.setdefault(key, len(columns)), effect) for key, effect in alone]
-                self._effects[decision] = number, [*shared, *own]
+                effects = [*shared]
+                if len(places) > 1:
+                    effects.append((columns.setdefault(decision, len(columns)), _ALONE * size / math.sqrt(len(places))))
+                self._effects[decision] = number, effects
         self._width = len(columns)
         self._of_product = np.array([role.opcode in PRODUCT_OPCODES for role in self.roles], bool)
 

@@ -65,7 +65,7 @@ def test_scores_and_gradients_equal_those_of_the_plain_network(name: str, seed: 
     expected = _plain(network, slates)
     scores = batch_scores(network, _planned(architecture, slates))
     torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5 * float(expected.detach().abs().max()))
-    _check_exactly(network.double(), architecture, slates)
+    _check_exactly(network.double(), architecture, slates, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["narrow", "tile", "embedding", "change", "late"])
@@ -73,10 +73,10 @@ def test_gradients_of_wide_networks_are_exact(name: str) -> None:
     wide = dataclasses.replace(SWITCHES[name], in_channels=64, channels=(64, 128, 128))
     graph = random_graph(5, nodes=120, edges=260, configurable=20)
     slates = [(graph, random_configs(wide, graph, 4, seed)) for seed in range(3)]
-    _check_exactly(random_network(wide).double(), wide, slates)
+    _check_exactly(random_network(wide).double(), wide, slates, 1e-6)
 
 
-def _check_exactly(network: SageNetwork, architecture: Architecture, slates: Slates) -> None:
+def _check_exactly(network: SageNetwork, architecture: Architecture, slates: Slates, error: float) -> None:
     # In float64: in float32 rounding moves a value over the edge of a ReLU now and then, whichever way it is computed.
     plan = _planned(architecture, slates)
     plan = dataclasses.replace(plan, node_feat=plan.node_feat.double(), config_feat=plan.config_feat.double())
@@ -87,7 +87,8 @@ def _check_exactly(network: SageNetwork, architecture: Architecture, slates: Sla
     scores, expected = batch_scores(network, plan, torch.float64), _plain(network, slates)
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=0)  # weights of means are float32
     for found, plain in zip(_gradients(scores, network), _gradients(expected, network), strict=True):
-        assert float((found - plain).norm()) <= 1e-5 * float(plain.norm())
+        torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
+        assert float((found - plain).norm()) <= error * float(plain.norm())
 
 
 def test_nothing_is_computed_twice() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from autotune.evaluation import Evaluation
-from autotune.spaces.base import Config, JsonObject, Space, config_id
+from autotune.spaces.base import Config, Factors, JsonObject, Space, config_id
 from autotune.strategies import STRATEGIES, Strategy
 from cost_model import ConfigBatch
 
@@ -42,7 +42,10 @@ class _FromDefault:
         self.references: Mapping[str, Config] = space.references
         self.landmarks: Sequence[Config] = space.landmarks
         self.size = space.size
-        self.factors = space.factors
+
+    @property
+    def factors(self) -> Factors | None:
+        return self._space.factors
 
     def sample(self, rng: np.random.Generator) -> Config:
         return self._space.mutate(self.default, rng)
