@@ -102,7 +102,7 @@ def attention_backward(x: Array, query: Array, key: Array, value: Array, out: Ar
 
 PROGRAMS: Final[dict[str, tuple[Callable[..., Any], Sequence[tuple[int, ...]]]]] = {
     "einsum block": (einsum_block, [(8, 128, 128), (128, 4, 32), (128, 4, 32), (4, 32, 128)]),
-    "depthwise network": (
+    "depthwise network, eight images": (
         depthwise_network,
         [(8, 32, 32, 32), (3, 3, 1, 32), (3, 3, 1, 64), (1, 1, 32, 64), (1, 1, 64, 64)],
     ),
