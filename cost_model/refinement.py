@@ -20,75 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
-
-Indices = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
-
-
-@dataclass(frozen=True, eq=False)
-class WeightedSums:
-    """Sums of rows of a table with two rows per value i: 2 i is what it sends, 2 i + 1 what it keeps for itself.
-
-    Attributes:
-        rows: int64[m].
-        weights: what each row is multiplied with: 1 for what a node keeps, 1 / (incoming edges) for what it receives;
-            float32[m].
-        offsets: sum i runs over the entries from offsets[i] to offsets[i + 1]; int64[k + 1].
-    """
-
-    rows: Indices
-    weights: NDArray[np.float32]
-    offsets: Indices
-
-    def __len__(self) -> int:
-        """The number of sums."""
-        return len(self.offsets) - 1
-
-
-@dataclass(frozen=True, eq=False)
-class Convolution:
-    """How the distinct values after a convolution come from those before it.
-
-    Attributes:
-        values: the sums that give each value.
-        changes: of each value that is known by its difference from another, the sums of differences; rows count the
-            differences only.
-        bases: that other value, int64[d].
-    """
-
-    values: WeightedSums
-    changes: WeightedSums
-    bases: Indices
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What has to be computed to score c configs, with nothing computed twice.
-
-    The distinct values of each layer are numbered: first those that are computed as they are, then those that are
-    computed as differences from one of the former (none, if the plan was not made `relative`).
-
-    Attributes:
-        nodes: the node of each distinct initial value, int64[k].
-        config_feat: its config row, float32[k, columns]; zeros where the node is not configurable.
-        bases: for the last of them, which are differences: the value that they differ from, int64[d].
-        convolutions: one per convolution.
-        still: final values of the nodes that no config can change, int64[s].
-        active: final values of all other nodes under each config, int64[a, c].
-    """
-
-    nodes: Indices
-    config_feat: NDArray[np.float32]
-    bases: Indices
-    convolutions: tuple[Convolution, ...]
-    still: Indices
-    active: Indices
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The number of distinct values before each convolution, and after the last."""
-        return (len(self.nodes), *(len(each.values) + len(each.changes) for each in self.convolutions))
+from cost_model.graph import ConfigBatch, ProgramGraph
+from cost_model.plan import Convolution, Indices, Plan, WeightedSums
+from cost_model.rows import Hashes, config_rows, hash_rows, mix
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,11 +242,11 @@ class Refinement:
 
     def _start(self, rows: NDArray[np.float32], relative: bool) -> _Colours:
         """Numbers the pairs before the first convolution."""
-        kinds = _mix(self._kinds)
-        active = _mix(kinds[self._reaches[0].active][:, None] + _hash_rows(rows).T[self._columns])
+        kinds = mix(self._kinds)
+        active = mix(kinds[self._reaches[0].active][:, None] + hash_rows(rows).T[self._columns])
         if relative:
             # Values may share a number only if what they differ from is shared, too. Later layers inherit that.
-            active = _mix(active + 3 * active[:, :1])
+            active = mix(active + 3 * active[:, :1])
         return _number(self._reaches[0], kinds, active, relative)
 
     def _config_rows(self, rows: NDArray[np.float32], colours: _Colours) -> NDArray[np.float32]:
@@ -326,14 +260,14 @@ class Refinement:
     def _convolve(self, spread: _Spread, after: _Reach, colours: _Colours, relative: bool) -> _Colours:
         """Numbers the pairs after a convolution: equal where everything that flows into them is equal."""
         edges = self._edges
-        codes = _mix(np.arange(2 * len(colours.nodes), dtype=np.uint64))
+        codes = mix(np.arange(2 * len(colours.nodes), dtype=np.uint64))
         # Value 0 stands for active nodes in `still`. It tells all configs of a node the same, so it does no harm.
         flows = np.cumsum(codes[2 * colours.still[edges.senders] + edges.keeps], dtype=np.uint64)
         flows = np.concatenate([np.zeros(1, np.uint64), flows])
         fixed = flows[edges.starts[1:]] - flows[edges.starts[:-1]]  # sums that wrap around have exact differences
         sent_and_kept = np.concatenate([codes[2 * colours.active], codes[2 * colours.active + 1]])
         moved = np.add.reduceat(sent_and_kept[spread.senders], spread.starts) if len(spread.starts) else sent_and_kept
-        return _number(after, _mix(fixed), _mix(moved + fixed[after.active][:, None]), relative)
+        return _number(after, mix(fixed), mix(moved + fixed[after.active][:, None]), relative)
 
     def _sums(self, before: _Reach, colours: _Colours, following: _Colours) -> tuple[WeightedSums, WeightedSums]:
         """Looks up what one pair of each number is made of: whole values, then differences."""
@@ -353,35 +287,6 @@ class Refinement:
         )
 
 
-def config_rows(configs: ConfigBatch) -> NDArray[np.float32]:
-    """The rows that configs put on nodes: one per configurable node (layouts), or one for all (tiles).
-
-    Args:
-        configs: c configs.
-
-    Returns:
-        float32[c, columns, k].
-    """
-    return configs.node_config_feat if isinstance(configs, LayoutConfigs) else configs.config_feat[:, None]
-
-
-def distinct_rows(rows: NDArray[np.float32]) -> tuple[Indices, Indices, Indices]:
-    """Which pairs of a column and a config row occur.
-
-    Args:
-        rows: see `config_rows`; float32[c, columns, k].
-
-    Returns:
-        For each distinct pair its column and a config that has it there, int64[p] each, and the number of the pair that
-        each config has in each column, int64[c, columns].
-    """
-    codes = _mix(np.arange(rows.shape[1], dtype=np.uint64))
-    hashes = _mix(_hash_rows(rows) + codes)
-    _, chosen, pairs = np.unique(hashes, return_index=True, return_inverse=True)
-    configs, columns = np.divmod(chosen, rows.shape[1])
-    return columns, configs, pairs.reshape(rows.shape[:2])
-
-
 def _shifts(counts: Sequence[int]) -> Indices:
     """Where each of several arrays starts when they stand one behind the other."""
     return np.cumsum([0, *counts[:-1]])
@@ -389,7 +294,7 @@ def _shifts(counts: Sequence[int]) -> Indices:
 
 def _hash_nodes(graph: ProgramGraph) -> Hashes:
     """Hashes nodes by features and opcode: equal nodes get equal numbers; uint64[n]."""
-    return _mix(_hash_rows(graph.node_feat[None])[0] + graph.node_opcode)
+    return mix(hash_rows(graph.node_feat[None])[0] + graph.node_opcode)
 
 
 def _edges(graph: ProgramGraph) -> _Edges:
@@ -456,26 +361,3 @@ def _number(reach: _Reach, still: Hashes, active: Hashes, relative: bool) -> _Co
     by_node[reach.still] = numbers[: len(reach.still)]
     absolute = int(np.searchsorted(in_order[first], np.uint64(1 << 63))) if relative else len(chosen)
     return _Colours(by_node, numbers[len(reach.still) :].reshape(active.shape), nodes, configs, absolute)
-
-
-def _hash_rows(rows: NDArray[np.float32]) -> Hashes:
-    """Hashes the last axis, bit for bit; uint64[c, r] of float32[c, r, columns]."""
-    words = np.ascontiguousarray(rows).view(np.uint64)
-    result = np.zeros(words.shape[:-1], np.uint64)
-    for column in range(words.shape[-1]):
-        result = _mix(result + words[..., column])
-    return result
-
-
-def _mix(values: Hashes) -> Hashes:
-    """Spreads 64-bit values over all bits, one to one.
-
-    Source: SplitMix64, G. Steele et al., "Fast splittable pseudorandom number generators", OOPSLA 2014.
-    """
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> 30
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> 27
-    mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> 31
-    return mixed

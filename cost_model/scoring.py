@@ -29,8 +29,10 @@ from cost_model.base import check_fits
 from cost_model.errors import GraphError
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
 from cost_model.network import SageNetwork, standardise
+from cost_model.plan import Convolution, Plan, WeightedSums
 from cost_model.pruning import prune
-from cost_model.refinement import Convolution, Plan, Refinement, WeightedSums, distinct_rows
+from cost_model.refinement import Refinement
+from cost_model.rows import distinct_rows
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from cost_model import features
 from cost_model.graph import ConfigBatch, LayoutConfigs, ProgramGraph
-from cost_model.refinement import Plan, Refinement, WeightedSums, config_rows, distinct_rows
+from cost_model.plan import Plan, WeightedSums
+from cost_model.refinement import Refinement
+from cost_model.rows import config_rows, distinct_rows
 
 Indices = NDArray[np.int64]
 

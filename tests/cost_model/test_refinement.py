@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from cost_model import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
-from cost_model.refinement import Plan, Refinement, WeightedSums, config_rows, distinct_rows
+from cost_model.plan import Plan, WeightedSums
+from cost_model.refinement import Refinement
 from tests.cost_model.graphs import Node, layout_configs, make_graph
 from tests.cost_model.networks import random_graph
 
@@ -180,23 +181,3 @@ def test_configs_in_another_order_share_as_much() -> None:
     refinement = Refinement(graph, 3, everywhere=False)
     reversed_configs = LayoutConfigs(configs.node_config_feat[::-1].copy())
     assert refinement.plan(configs).sizes == refinement.plan(reversed_configs).sizes
-
-
-def test_distinct_rows_by_hand() -> None:
-    # two columns, three configs; (column, row) pairs: (0, a), (1, a), (0, b)
-    rows = np.zeros((3, 2, 18), np.float32)
-    rows[2, 0, 17] = 1
-    columns, configs, pairs = distinct_rows(rows)
-    assert sorted(zip(columns.tolist(), rows[configs, columns, 17].tolist(), strict=True)) == [(0, 0), (0, 1), (1, 0)]
-    assert pairs.shape == (3, 2)
-    assert pairs[0].tolist() == pairs[1].tolist()
-    assert pairs[0, 1] == pairs[2, 1]
-    assert len(set(pairs[[0, 2, 0], [0, 0, 1]].tolist())) == 3
-
-
-def test_distinct_rows_stand_for_every_config() -> None:
-    rows = config_rows(_few_layouts(_repeating_graph(), 40, 0))
-    columns, configs, pairs = distinct_rows(rows)
-    np.testing.assert_array_equal(rows[configs, columns][pairs], rows)
-    np.testing.assert_array_equal(columns[pairs], np.broadcast_to(np.arange(rows.shape[1]), pairs.shape))
-    assert len(columns) <= 3 * rows.shape[1]
