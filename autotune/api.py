@@ -57,10 +57,10 @@ def search(
         budget: how many configs may be evaluated besides the default, those already in the database included.
         time_limit: seconds after which no further evaluation starts; None for no limit.
         strategy: "auto" (screening for layouts of a TPU, else evolution), "evolutionary" or "random".
-        model: ranks proposals: "auto" for what searches best (on a TPU the analytical model, elsewhere the one that
-            ships for the target and the space, or the analytical one); "analytical", "none", a name or path for
-            `CostModel.load`, or a model. It is adapted to the program while evaluations come in, and the analytical one
-            stands in where it ranks better.
+        model: ranks proposals: "auto" for the one that ships for the target and the space (for tiles of a TPU, and
+            where none ships, the analytical one); "analytical", "none", a name or path for `CostModel.load`, or a
+            model. It is adapted to the program while evaluations come in, and the analytical one stands in where it
+            ranks better.
         seed: of the search; the same seed proposes the same configs (measurements still differ).
         database: path of the evaluation database, or one that the caller owns; None for the one in the user's folder.
         reuse: whether evaluations in the database count, and a server's own ones; else all are made again.

@@ -7,6 +7,7 @@ known to all ways and seeds, so that they see the same numbers; with --database 
 script, which goes on where one was interrupted.
 
 - guided: what a search does by itself: on a TPU screening, on a CPU evolution, proposals chosen with the cost model.
+- analytical: the same with the analytical model, where a learned one is what a search takes by itself.
 - unguided: screening without a model.
 - evolution: without a model.
 - random: uniformly drawn configs, up to --random of them.
@@ -58,6 +59,8 @@ _SAME: Final = 0.001
 
 _STEPS: Final = (5, 10, 20, 50, 100, 200, 500)
 """Evaluations after which the best so far is shown."""
+
+ANALYTICAL: Final = "analytical"
 
 Search = Callable[["Known", PreparedProgram, Space, int, int], list[Evaluation]]
 """From a target, a program, its space, a budget and a seed to every evaluation besides the default's, in order."""
@@ -183,10 +186,14 @@ def _search(source: Source, known: Known, options: argparse.Namespace) -> list[d
     """One program in every way."""
     prepared = known.prepare(read(source.path))
     space = known.space(prepared, options.space)
+    device = known.description.cost_model_device
+    models = choose_models("auto", device)
     courses: dict[str, list[Course]] = {}
     for way in options.ways:
         if way == "unguided" and space.factors is None:
             continue  # evolution once more
+        if way == ANALYTICAL and [each.name for each in models(space.kind)] == [f"{ANALYTICAL}:{device}"]:
+            continue  # guided once more
         budget = options.random if way == "random" else options.budget
         seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
         courses[way] = [best_so_far(known, WAYS[way], prepared, space, budget, seed) for seed in range(seeds)]
@@ -327,6 +334,7 @@ def _tiles(trial: optuna.Trial) -> Config:
 
 WAYS: Final[dict[str, Search]] = {
     "guided": _tuner("auto", "auto"),
+    "analytical": _tuner("auto", ANALYTICAL),
     "unguided": _tuner("auto", "none"),
     "evolution": _tuner("evolutionary", "none"),
     "random": _tuner("random", "none"),

@@ -63,6 +63,14 @@ class CostModel(abc.ABC):
         """
         return np.argsort(self.score(graph, configs), kind="stable").astype(np.int64)
 
+    def without_rounding(self) -> CostModel:
+        """A model of the same name whose scores are not rounded.
+
+        Rounded ones call equal what is nearly so, as most configs are that hardly change a program, and a rank
+        correlation rewards that. Who learns from scores wants what is left between them.
+        """
+        return self
+
     @staticmethod
     def load(name_or_path: str | Path, *, device: str | None = None, precision: Precision = "float32") -> CostModel:
         """Loads a cost model: the one place that knows them all.

@@ -76,6 +76,10 @@ class EnsembleCostModel(CostModel):
             total += model.score(graph, configs)
         return (total / len(self.models)).astype(np.float32)
 
+    def without_rounding(self) -> EnsembleCostModel:
+        """See `CostModel.without_rounding`."""
+        return EnsembleCostModel([model.without_rounding() for model in self.models])
+
 
 def _check_member(first: LearnedCostModel, model: LearnedCostModel) -> None:
     if _SEPARATOR in model.name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import get_args, overload
@@ -58,6 +59,7 @@ class LearnedCostModel(CostModel):
         self.network = network
         self.card = card
         self._name = name or card.name
+        self._device = device
         where = _find_device(device)
         self._scorer: Scorer | DescriptorScorer
         if isinstance(network, DescriptorNetwork):
@@ -121,6 +123,14 @@ class LearnedCostModel(CostModel):
                 "features are too far from those of the training data, so use an analytical model for it"
             )
         return scores
+
+    def without_rounding(self) -> LearnedCostModel:
+        """See `CostModel.without_rounding`."""
+        if not isinstance(self.network, DescriptorNetwork):
+            return self
+        network = copy.deepcopy(self.network)
+        network.get_buffer("resolution").zero_()
+        return LearnedCostModel(network, self.card, name=self._name, device=self._device)
 
     def save(self, path: str | Path) -> None:
         """Writes weights and card to one file, from which `CostModel.load` makes an equal model.

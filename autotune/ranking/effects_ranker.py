@@ -34,14 +34,14 @@ class EffectsRanker(Ranker):
     """Chooses by expected improvement.
 
     Args:
-        models: cost models, the preferred one first; none to learn from the evaluations alone.
+        models: cost models, the preferred one first, an analytical one last; none to learn from the evaluations alone.
         graph: the program as they see it; None without models.
         space: of the configs.
         factors: what those decide.
     """
 
     def __init__(self, models: Sequence[CostModel], graph: ProgramGraph | None, space: Space, factors: Factors) -> None:
-        super().__init__(models, graph, space)
+        super().__init__([model.without_rounding() for model in models], graph, space)
         self._factors = factors
         self._model: int | None = 0 if models else None
         self._seen: tuple[Floats, Observed] | None = None
@@ -95,10 +95,13 @@ class EffectsRanker(Ranker):
 
     @cached_property
     def _changes(self) -> Floats | None:
-        """How far the first model tells decisions from the default, in units of the root mean square."""
+        """How far the last model tells decisions from the default, in units of the root mean square.
+
+        An analytical model says exactly the same of what moves nothing by it, a network hardly ever does.
+        """
         if not self._models:
             return None
-        differences = self._score(self._factors.decisions)[:, 0] - self._default_scores[0]
+        differences = self._score(self._factors.decisions)[:, -1] - self._default_scores[-1]
         changes: Floats = np.abs(differences) / spread_of(differences, _LEAST_SPREAD)
         return changes
 

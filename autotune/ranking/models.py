@@ -13,8 +13,8 @@ ModelsOf = Callable[[str], Sequence[CostModel]]
 """From the kind of a space, "layout" or "tile", to the cost models for it: see `choose_models`."""
 
 MODEL_CHOICES = (
-    "auto (what searches best: on a TPU the analytical one, elsewhere the model that ships), analytical, none, "
-    "or a name or path"
+    "auto (the one that ships for the target and the space; for tiles of a TPU, and where none ships, analytical), "
+    "analytical, none, or a name or path"
 )
 
 
@@ -35,9 +35,7 @@ def choose_models(model: str | CostModel, device: str) -> ModelsOf:
         return lambda kind: ()
     analytical = CostModel.load(f"analytical:{device}")
     # What is learned of TPU tiles are the compiler's cycles, which are known where tiles are searched. Of tiles that a
-    # TPU v3 was measured with, the analytical model ranks more in the right order (`benchmarks.tile_tau`). Of layouts
-    # what is learned ranks a little more in the right order, but a search finds no more with it: it makes equal what is
-    # close, and gains are close to the default (`benchmarks.search_regret`).
+    # TPU v3 was measured with, the analytical model ranks more in the right order (`benchmarks.tile_tau`).
     if model == "analytical":
         return lambda kind: (analytical,)
     if model == "auto":
@@ -46,7 +44,7 @@ def choose_models(model: str | CostModel, device: str) -> ModelsOf:
         def shipped(kind: str) -> tuple[CostModel, ...]:
             name = f"{kind}-{device}"
             if kind not in loaded:
-                ships = name in shipped_checkpoints() and not device.startswith("tpu")
+                ships = name in shipped_checkpoints() and not (kind == "tile" and device.startswith("tpu"))
                 loaded[kind] = (_load(name), analytical) if ships else (analytical,)
             return loaded[kind]
 

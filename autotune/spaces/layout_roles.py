@@ -49,9 +49,10 @@ _REFUSED: Final[Mapping[str, float]] = {"convolution": 0.75, "dot": 0.35}
 others. Of 98 requests that dots met 12 were gains, mostly close to the largest, of 434 that they refused 31, mostly
 small; convolutions refuse those that gain most in the backward pass of a depthwise one (single requests, v5e)."""
 
-_ALONE: Final = 1.0
-"""How much of an effect tensors that are alike have each by itself beside the one that they have in common, were all of
-them decided: of one of two inputs of a mixer .72 of the cost is left, of both .83."""
+_ALONE: Final = 0.5
+"""How much of the variance of an effect is each tensor's by itself, where several are alike: of one of two inputs of a
+mixer .72 of the cost is left, of both .83. What all of them do together varies as much however many they are; when it
+varied more the more there were, those of `resnet50` with many were all tried before the single one that is a gain."""
 
 _STILL: Final = 0.002
 _LEAST: Final = 0.3
@@ -86,15 +87,13 @@ class Roles:
         self._effects: dict[tuple[int, int, Order], tuple[int, list[tuple[int, float]]]] = {}
         """Of each decision: its role, and how much it adds to which columns of the factors."""
         for number, (role, places) in enumerate(found.items()):
-            keys = [(1.0, role), *((weight, key(role)) for weight, key in _ALIKE)]
+            keys = [(math.sqrt(1 - _ALONE), role), *((weight, key(role)) for weight, key in _ALIKE)]
             size = _REFUSED[role.opcode] if _is_refused(role) else 1.0
             shared = [(columns.setdefault(key, len(columns)), weight * size / len(places)) for weight, key in keys]
+            own = size * math.sqrt(_ALONE / len(places))
             for place in places:
                 decision = (*place, role.order)
-                effects = [*shared]
-                if len(places) > 1:
-                    effects.append((columns.setdefault(decision, len(columns)), _ALONE * size / math.sqrt(len(places))))
-                self._effects[decision] = number, effects
+                self._effects[decision] = number, [*shared, (columns.setdefault(decision, len(columns)), own)]
         self._width = len(columns)
         self._of_product = np.array([role.opcode in PRODUCT_OPCODES for role in self.roles], bool)
 

@@ -129,6 +129,15 @@ def test_the_name_finds_the_model(model: CostModel, case: tuple[ProgramGraph, Co
     assert again.score(*case).tolist() == model.score(*case).tolist()
 
 
+def test_without_rounding_all_is_in_order_that_was(model: CostModel, case: tuple[ProgramGraph, ConfigBatch]) -> None:
+    exact = model.without_rounding()
+    assert exact.name == model.name
+    rounded, scores = model.score(*case), exact.score(*case)
+    told_apart = rounded[:, None] < rounded
+    assert told_apart.any()
+    assert (scores[:, None] < scores)[told_apart].all()
+
+
 def test_an_empty_batch(model: CostModel, case: tuple[ProgramGraph, ConfigBatch]) -> None:
     graph, configs = case
     empty = configs[:0]

@@ -26,7 +26,8 @@ from cost_model.card import Space
 from cost_model.checkpoint import write_checkpoint
 from cost_model.learned import network_of, weights_of
 from cost_model.network import SageNetwork
-from tests.cost_model.models import random_weights, sage, small_card, write_small
+from tests.cost_model.graphs import cpu_tiles, product_graph
+from tests.cost_model.models import descriptor_card, random_weights, sage, small_card, write_small
 from tests.cost_model.networks import plain_scores, random_configs, random_graph
 
 
@@ -54,6 +55,18 @@ def test_scores_are_those_of_the_network(tmp_path: Path, space: Space) -> None:
     expected = plain_scores(network_of(sage(card), random_weights(card.architecture)), graph, configs)
     assert len(np.unique(expected)) == 9
     np.testing.assert_allclose(model.score(graph, configs), expected, rtol=1e-5)
+
+
+def test_scores_are_multiples_of_the_resolution_until_they_are_not_rounded() -> None:
+    card = descriptor_card("tile", "cpu")
+    weights = random_weights(card.architecture) | {"resolution": np.array([0.5], np.float32)}
+    model = LearnedCostModel(network_of(card.architecture, weights), card)
+    case = product_graph(100, 60, 200), cpu_tiles((0, 0, 0), (1, 4, 8), (4, 1, 32), (8, 4, 64))
+    exact = model.without_rounding().score(*case)
+    assert (exact % 0.5 != 0).any()
+    np.testing.assert_array_equal(model.score(*case), np.round(exact / 0.5) * 0.5)
+    sage_model = _model()
+    assert sage_model.without_rounding() is sage_model, "the published network does not round"
 
 
 def test_save_and_load(tmp_path: Path) -> None:

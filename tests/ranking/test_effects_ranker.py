@@ -12,12 +12,12 @@ from autotune.hlo.graph import program_graph
 from autotune.ranking import make_ranker
 from autotune.ranking.effects_ranker import EffectsRanker
 from autotune.ranking.residual_ranker import ResidualRanker
-from autotune.spaces.base import Config
+from autotune.spaces.base import Config, config_id
 from autotune.spaces.layout import LayoutConfig, LayoutSpace
 from autotune.strategies import Guidance
 from cost_model import CostModel
 from tests import programs
-from tests.ranking.test_residual_ranker import NOISE, RIGHT, WRONG
+from tests.ranking.test_residual_ranker import NOISE, RIGHT, WRONG, Known
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,23 @@ def test_the_model_that_would_have_predicted_best_is_taken(space: LayoutSpace) -
     wrong = _ranker(space, WRONG)
     wrong.observe(_evaluate(configs, rising))
     assert wrong.standing.correlation > 0.5, "a model that is always wrong tells as much"
+
+
+class _Rounded(Known):
+    """Calls everything equal."""
+
+    def __init__(self) -> None:
+        super().__init__("rounded", lambda rows: np.ones(len(rows)))
+
+    def without_rounding(self) -> CostModel:
+        return RIGHT
+
+
+def test_scores_are_not_rounded(space: LayoutSpace) -> None:
+    ranker = _ranker(space, _Rounded())
+    configs = _singles(space)
+    ranker.observe(_evaluate([space.default, *configs], lambda config: 1.0 + len(config.orders)))
+    assert [ranker.scores[config_id(each)] for each in (space.default, configs[0])] == [0.0, 1.0]
 
 
 def test_before_any_evaluation_a_model_tells_what_makes_a_difference(space: LayoutSpace) -> None:

@@ -60,13 +60,24 @@ def test_factors_are_the_shares_of_a_role_half_of_it_for_what_roles_share_and_te
     usual = LayoutConfig.of({(2, 0): (1, 0), (5, 2): (0, 1)})
     factors = _factors(space).of([space.default, one, every_output, second_inputs, usual])
     assert np.count_nonzero(factors[[0, 4]]) == 0, "naming a default order is no decision"
-    alone = 3**-0.5
-    assert sorted(factors[1][factors[1] != 0]) == pytest.approx([1 / 6, 1 / 3, alone])
-    assert sorted(factors[2][factors[2] != 0]) == pytest.approx([1 / 2, *[alone] * 3, 1])
-    assert factors[1] @ factors[2] == pytest.approx(1 / 12 + 1 / 3 + alone**2), "the role, and one of its tensors"
-    expected = [0.5, 2**-0.5, 0.75, 1.0]
+    half, alone = 0.5**0.5, (0.5 / 3) ** 0.5  # of the variance of an effect half is a tensor's by itself
+    assert sorted(factors[1][factors[1] != 0]) == pytest.approx([1 / 6, half / 3, alone])
+    assert sorted(factors[2][factors[2] != 0]) == pytest.approx([*[alone] * 3, 1 / 2, half])
+    assert factors[1] @ factors[2] == pytest.approx(1 / 12 + half**2 / 3 + alone**2), "the role, and one of its tensors"
+    expected = [half / 2, 0.5, half, half, 0.75]
     assert sorted(factors[3][factors[3] != 0]) == pytest.approx(expected), "two roles, and what second inputs share"
     assert factors[1] @ factors[3] == 0
+
+
+def test_as_much_is_expected_of_a_role_however_many_tensors_have_it() -> None:
+    space = _layers()
+    assert space.roles is not None
+    every = [
+        LayoutConfig.of(dict.fromkeys(places, role.order))
+        for role, places in zip(space.roles.roles, space.roles.places, strict=True)
+    ]
+    assert {len(places) for places in space.roles.places} == {1, 2, 3}
+    assert (_factors(space).of(every) ** 2).sum(axis=1) == pytest.approx([1.25] * len(every))
 
 
 def test_what_is_not_a_choice_makes_no_role() -> None:
@@ -117,8 +128,8 @@ def test_less_is_expected_of_what_a_dot_refuses() -> None:
     space = LayoutSpace(read_bytes(BATCHED.encode(), "batched").proto, places=2)
     swapped, refused = ([LayoutConfig.of({(2, 0): order})] for order in ((1, 2, 0), (2, 0, 1)))
     taken, kept = _factors(space).of(swapped), _factors(space).of(refused)
-    assert sorted(taken[taken != 0]) == [0.5, 1.0]
-    assert sorted(kept[kept != 0]) == [0.175, 0.35]
+    assert sorted(taken[taken != 0]) == pytest.approx([0.5, 0.5**0.5, 0.5**0.5])
+    assert sorted(kept[kept != 0]) == pytest.approx([0.35 * 0.5, 0.35 * 0.5**0.5, 0.35 * 0.5**0.5])
 
 
 def test_little_is_expected_of_a_request_to_a_dot_that_a_model_does_not_notice() -> None:
