@@ -113,7 +113,7 @@ def test_tiles_of_a_product_are_searched_in_every_way(tmp_path: Path, monkeypatc
     pytest.importorskip("optuna", reason="Optuna is in the extra dev")
     (tmp_path / "dot.hlo").write_text(matrix_product(16, 24, 40))
     table = tmp_path / "table.json"
-    ways = ["guided", "random", "tpe"]
+    ways = ["guided", "analytical", "random", "tpe"]
     options = ["--target", "cpu", "--space", "tile", "--ways", *ways, "--budget", "5", "--random", "6", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", ["x", "--programs", str(tmp_path), *options, "--json", str(table)])
     search_regret.main()
