@@ -60,8 +60,6 @@ _SAME: Final = 0.001
 _STEPS: Final = (5, 10, 20, 50, 100, 200, 500)
 """Evaluations after which the best so far is shown."""
 
-ANALYTICAL: Final = "analytical"
-
 Search = Callable[["Known", PreparedProgram, Space, int, int], list[Evaluation]]
 """From a target, a program, its space, a budget and a seed to every evaluation besides the default's, in order."""
 
@@ -186,13 +184,12 @@ def _search(source: Source, known: Known, options: argparse.Namespace) -> list[d
     """One program in every way."""
     prepared = known.prepare(read(source.path))
     space = known.space(prepared, options.space)
-    device = known.description.cost_model_device
-    models = choose_models("auto", device)
+    models = choose_models("auto", known.description.cost_model_device)
     courses: dict[str, list[Course]] = {}
     for way in options.ways:
         if way == "unguided" and space.factors is None:
             continue  # evolution once more
-        if way == ANALYTICAL and [each.name for each in models(space.kind)] == [f"{ANALYTICAL}:{device}"]:
+        if way == "analytical" and len(models(space.kind)) == 1:
             continue  # guided once more
         budget = options.random if way == "random" else options.budget
         seeds = options.random_seeds or options.seeds if way == "random" else options.seeds
@@ -334,7 +331,7 @@ def _tiles(trial: optuna.Trial) -> Config:
 
 WAYS: Final[dict[str, Search]] = {
     "guided": _tuner("auto", "auto"),
-    "analytical": _tuner("auto", ANALYTICAL),
+    "analytical": _tuner("auto", "analytical"),
     "unguided": _tuner("auto", "none"),
     "evolution": _tuner("evolutionary", "none"),
     "random": _tuner("random", "none"),

@@ -31,7 +31,7 @@ beside their mean, what hardly differs from the default is expected to be faster
 
 
 class EffectsRanker(Ranker):
-    """Chooses by expected improvement.
+    """Chooses by expected improvement. Scores are taken without rounding: gains are close to the default.
 
     Args:
         models: cost models, the preferred one first, an analytical one last; none to learn from the evaluations alone.

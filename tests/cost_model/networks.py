@@ -166,3 +166,11 @@ def _initial(
     embedding = weights["node_opcode_embedding.weight"][opcode if opcode < 120 else 0]
     joined = weights["input_shaping.weight"] @ np.concatenate([node, embedding, config]) + weights["input_shaping.bias"]
     return np.asarray(np.maximum(joined, 0))
+
+
+def few_layouts(graph: ProgramGraph, count: int, seed: int) -> LayoutConfigs:
+    """Configs that agree in most rows, as those of a search do."""
+    random = np.random.default_rng(seed)
+    rows = np.full((count, len(graph.node_config_ids), 18), -1, np.float32)
+    rows[..., 0] = random.choice([-1, 0, 1], rows.shape[:2], p=[0.6, 0.3, 0.1])
+    return LayoutConfigs(rows)

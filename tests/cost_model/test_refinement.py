@@ -10,7 +10,7 @@ from cost_model import ConfigBatch, LayoutConfigs, ProgramGraph, TileConfigs
 from cost_model.plan import Plan, WeightedSums
 from cost_model.refinement import Refinement
 from tests.cost_model.graphs import Node, layout_configs, make_graph
-from tests.cost_model.networks import random_graph
+from tests.cost_model.networks import few_layouts, random_graph
 
 Numbers = NDArray[np.int64]
 
@@ -22,14 +22,6 @@ def _repeating_graph() -> ProgramGraph:
         below = (first - 1,) if first else ()
         nodes += [Node("parameter", (4, 4)), Node("dot", (4, 4), (first, *below)), Node("tanh", (4, 4), (first + 1,))]
     return make_graph(*nodes, Node("tuple", (), (2, 5, 8), root=True))
-
-
-def _few_layouts(graph: ProgramGraph, count: int, seed: int) -> LayoutConfigs:
-    """Configs that agree in most rows, as those of a search do."""
-    random = np.random.default_rng(seed)
-    rows = np.full((count, len(graph.node_config_ids), 18), -1, np.float32)
-    rows[..., 0] = random.choice([-1, 0, 1], rows.shape[:2], p=[0.6, 0.3, 0.1])
-    return LayoutConfigs(rows)
 
 
 def _tiles(count: int, seed: int) -> TileConfigs:
@@ -94,7 +86,7 @@ CASES = [
 def test_values_are_shared_exactly_where_they_depend_on_the_same(
     graph: ProgramGraph, convolutions: int, kind: str
 ) -> None:
-    configs = _few_layouts(graph, 7, seed=1) if kind == "layout" else _tiles(7, seed=1)
+    configs = few_layouts(graph, 7, seed=1) if kind == "layout" else _tiles(7, seed=1)
     plan = Refinement(graph, convolutions, everywhere=kind == "tile").plan(configs)
     layers = _dependencies(graph, configs, convolutions)
     assert list(plan.sizes) == [len(set(layer.values())) for layer in layers]
@@ -163,7 +155,7 @@ def _run(plan: Plan, graph: ProgramGraph) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("graph", "convolutions"), CASES)
 def test_differences_lead_to_the_same_values(graph: ProgramGraph, convolutions: int) -> None:
-    configs = _few_layouts(graph, 7, seed=2)
+    configs = few_layouts(graph, 7, seed=2)
     refinement = Refinement(graph, convolutions, everywhere=False)
     plain, relative = refinement.plan(configs), refinement.plan(configs, relative=True)
     assert not any(len(each.changes) for each in plain.convolutions)
@@ -177,7 +169,7 @@ def test_differences_lead_to_the_same_values(graph: ProgramGraph, convolutions: 
 
 def test_configs_in_another_order_share_as_much() -> None:
     graph = random_graph(3, nodes=20, edges=40)
-    configs = _few_layouts(graph, 9, seed=4)
+    configs = few_layouts(graph, 9, seed=4)
     refinement = Refinement(graph, 3, everywhere=False)
     reversed_configs = LayoutConfigs(configs.node_config_feat[::-1].copy())
     assert refinement.plan(configs).sizes == refinement.plan(reversed_configs).sizes

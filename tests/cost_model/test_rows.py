@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cost_model.graph import LayoutConfigs, TileConfigs
+from cost_model.graph import TileConfigs
 from cost_model.rows import config_rows, distinct_rows
+from tests.cost_model.networks import few_layouts, random_graph
 
 
 def test_a_tile_is_one_row_for_all_nodes() -> None:
@@ -26,11 +27,9 @@ def test_distinct_rows_by_hand() -> None:
 
 
 def test_distinct_rows_stand_for_every_config() -> None:
-    random = np.random.default_rng(0)
-    configs = np.full((40, 7, 18), -1, np.float32)
-    configs[..., 0] = random.choice([-1, 0, 1], configs.shape[:2], p=[0.6, 0.3, 0.1])
-    rows = config_rows(LayoutConfigs(configs))
-    np.testing.assert_array_equal(rows, configs)
+    layouts = few_layouts(random_graph(), 40, 0)
+    rows = config_rows(layouts)
+    np.testing.assert_array_equal(rows, layouts.node_config_feat)
     columns, chosen, pairs = distinct_rows(rows)
     np.testing.assert_array_equal(rows[chosen, columns][pairs], rows)
     np.testing.assert_array_equal(columns[pairs], np.broadcast_to(np.arange(rows.shape[1]), pairs.shape))

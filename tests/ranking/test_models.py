@@ -29,7 +29,6 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_is_what_ships_before_the_analytical_model() -> None:
     assert [each.name for each in choose_models("auto", "cpu")("tile")] == ["tile-cpu", "analytical:cpu"]
     assert [each.name for each in choose_models("auto", "cpu")("layout")] == ["analytical:cpu"]
-
     assert _names("auto", "layout") == ["layout-tpu-v5e", "analytical:tpu-v5e"]
 
 
